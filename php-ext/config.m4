@@ -47,6 +47,6 @@ if test "$PHP_HOLDFAST" != "no"; then
 
   PHP_NEW_EXTENSION([holdfast],
     [holdfast.c holdfast_session.c holdfast_store.c],
-    [$ext_shared],, [-DZEND_ENABLE_STATIC_TSRMLS_CACHE=1 -Wall -Wextra -Wno-unused-parameter])
+    [$ext_shared],, [-DZEND_ENABLE_STATIC_TSRMLS_CACHE=1 -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter])
   PHP_ADD_EXTENSION_DEP([holdfast], [session])
 fi

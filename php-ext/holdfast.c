@@ -241,6 +241,20 @@ static PHP_MSHUTDOWN_FUNCTION(holdfast)
 	return SUCCESS;
 }
 
+#ifdef ZTS
+/* A server's thread may have been born before the module's globals were. */
+static PHP_RINIT_FUNCTION(holdfast)
+{
+# ifdef COMPILE_DL_HOLDFAST
+	ZEND_TSRMLS_CACHE_UPDATE();
+# endif
+	return SUCCESS;
+}
+# define RINIT_OF_THREAD PHP_RINIT(holdfast)
+#else
+# define RINIT_OF_THREAD NULL
+#endif
+
 static const char *session_save_path(void)
 {
 	const char *save_path = zend_ini_string("session.save_path", strlen("session.save_path"), 0);
@@ -423,8 +437,8 @@ zend_module_entry holdfast_module_entry = {
 	ext_functions,
 	PHP_MINIT(holdfast),
 	PHP_MSHUTDOWN(holdfast),
-	NULL, /* auto_start begins a session before any RINIT of ours, */
-	NULL, /* and PHP ends one after our RSHUTDOWN: neither can be used */
+	RINIT_OF_THREAD, /* auto_start begins a session before this, */
+	NULL,            /* and PHP ends one after this: neither may touch the session */
 	PHP_MINFO(holdfast),
 	PHP_HOLDFAST_VERSION,
 	PHP_MODULE_GLOBALS(holdfast),
