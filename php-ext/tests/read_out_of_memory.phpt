@@ -2,6 +2,10 @@
 When the memory limit strikes inside a read, the stored session survives
 --EXTENSIONS--
 holdfast
+--SKIPIF--
+<?php
+if (getenv('USE_ZEND_ALLOC') === '0') die('skip needs the PHP memory manager');
+?>
 --INI--
 holdfast.max_session_bytes=4M
 memory_limit=128M
