@@ -350,7 +350,7 @@ PHP_FUNCTION(holdfast_status)
 
 	ZEND_PARSE_PARAMETERS_NONE();
 
-	store = php_holdfast_find_store(session_save_path(), why, sizeof why);
+	store = php_holdfast_find_store(session_save_path(), 0, why, sizeof why);
 	memset(&stats, 0, sizeof stats);
 	stats.struct_size = sizeof stats;
 	if (store && holdfast_stats_get(store->handle, &stats) != HOLDFAST_OK) {
@@ -403,7 +403,7 @@ PHP_FUNCTION(holdfast_locks)
 		RETURN_THROWS();
 	}
 	array_init(return_value);
-	store = php_holdfast_find_store(session_save_path(), why, sizeof why);
+	store = php_holdfast_find_store(session_save_path(), 0, why, sizeof why);
 	if (!store) {
 		php_error_docref(NULL, E_WARNING, "%s", why);
 		return;

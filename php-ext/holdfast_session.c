@@ -233,7 +233,8 @@ PS_OPEN_FUNC(holdfast)
 {
 	php_holdfast_session *session = &HOLDFAST_G(session);
 	char why[PHP_HOLDFAST_WHY_SIZE];
-	const php_holdfast_open_store *store = php_holdfast_find_store(save_path, why, sizeof why);
+	const php_holdfast_open_store *store =
+		php_holdfast_find_store(save_path, HOLDFAST_CREATE, why, sizeof why);
 
 	/* session_reset() opens an open session again: it goes on, with its lock. */
 	if (session->open && PS_GET_MOD_DATA() && store && session->store == store->handle) {
@@ -445,6 +446,8 @@ PS_READ_FUNC(holdfast)
 	}
 	forget_value(session);
 	session->read_state = PHP_HOLDFAST_READING;
+	session->lock_lost = false;
+	session->forks = php_holdfast_forks();
 	result = read_record(session, &item, &holder);
 	if (is_lock_refusal(result) || result == HOLDFAST_STOPPED) {
 		explain_lock(session, result, &holder);

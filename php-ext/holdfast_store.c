@@ -191,12 +191,12 @@ static zend_result resolve(const char *address, char *resolved, char *why, size_
 }
 
 /* What a store is made with if we are the first to open it; an existing store keeps its own. */
-static holdfast_options creation_options(void)
+static holdfast_options options_of_settings(uint32_t flags)
 {
 	holdfast_options options;
 
 	holdfast_options_init(&options);
-	options.flags = HOLDFAST_CREATE;
+	options.flags = flags;
 	options.sync = (uint32_t) HOLDFAST_G(sync);
 	options.max_bytes = (uint64_t) HOLDFAST_G(max_bytes);
 	if (HOLDFAST_G(max_session_bytes) > DEFAULT_MAX_VALUE_BYTES) {
@@ -205,9 +205,10 @@ static holdfast_options creation_options(void)
 	return options;
 }
 
-static php_holdfast_open_store *open_store(const char *address, char *why, size_t why_size)
+static php_holdfast_open_store *open_store(
+	const char *address, uint32_t flags, char *why, size_t why_size)
 {
-	holdfast_options options = creation_options();
+	holdfast_options options = options_of_settings(flags);
 	holdfast_store *handle = NULL;
 	php_holdfast_open_store *entry;
 	size_t length = strlen(address);
@@ -258,7 +259,7 @@ static bool is_known(const char *save_path)
 }
 
 const php_holdfast_open_store *php_holdfast_find_store(
-	const char *save_path, char *why, size_t why_size)
+	const char *save_path, uint32_t flags, char *why, size_t why_size)
 {
 	char address[PHP_HOLDFAST_ADDRESS_SIZE], resolved[PHP_HOLDFAST_ADDRESS_SIZE];
 	const php_holdfast_open_store *store;
@@ -275,7 +276,7 @@ const php_holdfast_open_store *php_holdfast_find_store(
 	LOCK_TABLE();
 	store = look_up(resolved);
 	if (!store) {
-		store = open_store(resolved, why, why_size);
+		store = open_store(resolved, flags, why, why_size);
 	}
 	UNLOCK_TABLE();
 	if (store) {

@@ -130,8 +130,12 @@ unsigned php_holdfast_forks(void);
  */
 zend_result php_holdfast_locate(const char *save_path, char *address, char *why, size_t why_size);
 
-/* The store for these settings, opened now if need be; NULL leaves the reason in `why`. */
-const php_holdfast_open_store *php_holdfast_find_store(const char *save_path, char *why, size_t why_size);
+/*
+ * The store for these settings, opened now if need be; NULL leaves the reason in `why`. The flags
+ * are HOLDFAST_CREATE, or 0 for those who only look.
+ */
+const php_holdfast_open_store *php_holdfast_find_store(
+	const char *save_path, uint32_t flags, char *why, size_t why_size);
 
 /* Room for an address, and for a sentence about one. */
 #define PHP_HOLDFAST_ADDRESS_SIZE MAXPATHLEN

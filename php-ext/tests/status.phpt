@@ -13,9 +13,13 @@ echo $status['keys'], ' key, ', $status['sets'], ' set, error ', json_encode($st
 foreach ($status as $name => $value) {
     is_scalar($value) or print("$name is not a plain value\n");
 }
-ini_set('session.save_path', "$path/nowhere");
-$status = holdfast_status();
-echo $status['error'], "\n", isset($status['keys']) ? "?\n" : "no counters\n";
+mkdir("$path/empty", 0700);
+foreach (['nowhere', 'empty'] as $directory) {
+    ini_set('session.save_path', "$path/$directory");
+    $status = holdfast_status();
+    echo $status['error'], "\n", isset($status['keys']) ? "?\n" : "no counters\n";
+}
+echo count(scandir("$path/empty")) - 2, " files made by looking\n";
 ?>
 --CLEAN--
 <?php
@@ -27,3 +31,6 @@ the store
 1 key, 1 set, error ""
 there is no directory %s/nowhere. Make it once, as root: install -d -m 0700 -o %s -g %s %s/nowhere
 no counters
+%s
+no counters
+0 files made by looking

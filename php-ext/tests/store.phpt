@@ -8,7 +8,7 @@ require __DIR__ . '/store.inc';
 use_store('store');
 remove_store('store_other');
 mkdir(store_path('store_other'), 0700);
-$code = 'echo holdfast_status()["store"], "\n";';
+$code = 'visit("one"); echo holdfast_status()["store"], "\n";';
 foreach ([store_path('store'), store_path('store_other')] as $store) {
     echo (new Child($code, ['holdfast.store' => $store]))->end(), "\n";
 }
