@@ -1,6 +1,6 @@
 /*
  * The module: what PHP needs to load the extension, the settings, the phpinfo() table, and the two
- * functions that show a store's counters and its locks. Nothing here opens a store while PHP starts.
+ * functions that show a store's counters and its locks. No store is opened while PHP starts.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -424,6 +424,13 @@ PHP_FUNCTION(holdfast_locks)
 	efree(infos);
 }
 
+/* After all of PHP's own ends of the request, the session's among them. */
+static ZEND_MODULE_POST_ZEND_DEACTIVATE_D(holdfast)
+{
+	php_holdfast_end_request();
+	return SUCCESS;
+}
+
 static const zend_module_dep holdfast_deps[] = {
 	ZEND_MOD_REQUIRED("session")
 	ZEND_MOD_END
@@ -444,7 +451,7 @@ zend_module_entry holdfast_module_entry = {
 	PHP_MODULE_GLOBALS(holdfast),
 	PHP_GINIT(holdfast),
 	PHP_GSHUTDOWN(holdfast),
-	NULL,
+	ZEND_MODULE_POST_ZEND_DEACTIVATE_N(holdfast),
 	STANDARD_MODULE_PROPERTIES_EX
 };
 

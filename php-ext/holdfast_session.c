@@ -21,7 +21,6 @@
 
 #include <time.h>
 
-#define MESSAGE_SIZE 512
 #define CREATE_SID_ATTEMPTS 3
 #define CALLER_DEPTH 8
 #define MAX_LIFETIME_S INT64_C(3153600000) /* a hundred years: no sum of times overflows */
@@ -42,7 +41,7 @@ uint32_t php_holdfast_short_hash(uint64_t key_hash)
 
 static void say(const php_holdfast_session *session, int severity, const char *format, ...)
 {
-	char message[MESSAGE_SIZE];
+	char message[PHP_HOLDFAST_MESSAGE_SIZE - 32];
 	uint32_t id;
 	va_list arguments;
 
@@ -643,7 +642,7 @@ static bool is_regenerating(void)
 	return false;
 }
 
-/* Leaves the session as it was last written, for a short time, to requests that carry its old id. */
+/* Leaves the session as it was last written, for a while, to requests that carry its old id. */
 static int retire(php_holdfast_session *session, const holdfast_lock *lock)
 {
 	holdfast_item item = {sizeof item, 0, 0, 0, 0, 0};
@@ -725,23 +724,36 @@ static void trim_buffer(holdfast_buffer *buffer)
 	}
 }
 
-PS_CLOSE_FUNC(holdfast)
+static int end(php_holdfast_session *session)
 {
-	php_holdfast_session *session = &HOLDFAST_G(session);
-	int result;
+	int result = release_lock(session);
 
-	PS_SET_MOD_DATA(NULL);
-	if (!session->open) {
-		return SUCCESS;
-	}
-	result = release_lock(session);
 	forget_value(session);
 	trim_buffer(&HOLDFAST_G(buffer));
 	session->open = false;
+	return result;
+}
+
+PS_CLOSE_FUNC(holdfast)
+{
+	php_holdfast_session *session = &HOLDFAST_G(session);
+
+	PS_SET_MOD_DATA(NULL);
 	/* A forked child that leaves its parent's session alone has nothing to be told. */
-	if (result == HOLDFAST_LOST && !session->lock_lost
+	if (session->open && end(session) == HOLDFAST_LOST && !session->lock_lost
 			&& session->forks == php_holdfast_forks()) {
 		explain_lost(session);
 	}
 	return SUCCESS;
+}
+
+/* A handler object may override close() and forget its parent's: then nobody closes but us, and
+ * the next request must neither find the lock taken nor memory of this one. */
+void php_holdfast_end_request(void)
+{
+	php_holdfast_session *session = &HOLDFAST_G(session);
+
+	if (session->open) {
+		(void) end(session);
+	}
 }

@@ -26,6 +26,9 @@
 /* A read buffer above this size is given back at the end of the session instead of being kept. */
 #define PHP_HOLDFAST_KEEP_BUFFER (1024 * 1024)
 
+/* A warning with the reason that the library gives, which may quote a path. */
+#define PHP_HOLDFAST_MESSAGE_SIZE 1024
+
 /* What stands in a warning or in holdfast_locks() instead of a session id: eight hex digits. */
 #define PHP_HOLDFAST_SHORT_ID "%08x"
 
@@ -102,7 +105,7 @@ ZEND_BEGIN_MODULE_GLOBALS(holdfast)
 	const php_holdfast_open_store *known_store;
 	char *known_setting, *known_save_path;
 
-	char last_error[256];
+	char last_error[PHP_HOLDFAST_MESSAGE_SIZE];
 ZEND_END_MODULE_GLOBALS(holdfast)
 
 ZEND_EXTERN_MODULE_GLOBALS(holdfast)
@@ -118,6 +121,7 @@ extern zend_module_entry holdfast_module_entry;
 /* holdfast_session.c */
 extern const ps_module ps_mod_holdfast;
 uint32_t php_holdfast_short_hash(uint64_t key_hash);
+void php_holdfast_end_request(void);
 
 /* holdfast_store.c */
 void php_holdfast_stores_startup(void);

@@ -151,8 +151,9 @@ foreach ($handlers as $handler) {
 $medians = measure($handlers, $cycles, $options);
 check_answers($handlers, FIRST_COUNT + ($options['rounds'] + 1) * $options['cycles']);
 
-printf("PHP %s, libholdfast %s, %d-byte session, medians of %d rounds of %d cycles\n\n", PHP_VERSION,
-    holdfast_status()['library'], SESSION_BYTES, $options['rounds'], $options['cycles']);
+printf("PHP %s, libholdfast %s, %d-byte session, medians of %d rounds of %d cycles\n\n",
+    PHP_VERSION, holdfast_status()['library'], SESSION_BYTES, $options['rounds'],
+    $options['cycles']);
 printf("%-20s", 'us (handler alone)');
 foreach (array_keys($cycles) as $cycle) {
     printf("%20s", $cycle);
