@@ -331,10 +331,10 @@ static int64_t monotonic_ms(void)
 	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* As open_record(), with a notice if the wait was long. The try before the wait tells who held the
- * lock, which nobody knows any more once it is ours. */
+/* As open_record(), and tells how long the wait was if that was long. The try before the wait finds
+ * out who holds the lock, which nobody knows any more once it is ours. */
 static int open_record_and_watch(php_holdfast_session *session, holdfast_wait *wait,
-	holdfast_item *item, holdfast_holder *holder)
+	holdfast_item *item, holdfast_holder *holder, int64_t *slow_ms)
 {
 	int64_t began = monotonic_ms(), waited;
 	int64_t timeout_ms = wait->timeout_ms;
@@ -352,19 +352,27 @@ static int open_record_and_watch(php_holdfast_session *session, holdfast_wait *w
 	waited = monotonic_ms() - began;
 	if ((result == HOLDFAST_OK || result == HOLDFAST_MISSING)
 			&& waited >= HOLDFAST_G(slow_lock_log_ms)) {
-		say(session, E_NOTICE, "was waited for %lld ms; process %llu held it, for %llu ms when "
-			"the wait began", (long long) waited, (unsigned long long) first.pid,
-			(unsigned long long) first.age_ms);
+		*slow_ms = waited;
+		*holder = first;
 	}
 	return result;
 }
 
-static int read_locked(php_holdfast_session *session, holdfast_item *item, holdfast_holder *holder)
+static void explain_slow(
+	const php_holdfast_session *session, const holdfast_holder *holder, int64_t slow_ms)
+{
+	say(session, E_NOTICE, "was waited for %lld ms; process %llu held it, for %llu ms when the "
+		"wait began", (long long) slow_ms, (unsigned long long) holder->pid,
+		(unsigned long long) holder->age_ms);
+}
+
+static int read_locked(php_holdfast_session *session, holdfast_item *item,
+	holdfast_holder *holder, int64_t *slow_ms)
 {
 	holdfast_wait wait = wait_of_settings();
 
 	if (HOLDFAST_G(slow_lock_log_ms) > 0) {
-		return open_record_and_watch(session, &wait, item, holder);
+		return open_record_and_watch(session, &wait, item, holder, slow_ms);
 	}
 	return open_record(session, &wait, item, holder);
 }
@@ -380,14 +388,15 @@ static bool is_lock_refusal(int result)
 	return result == HOLDFAST_HELD || result == HOLDFAST_CROWDED;
 }
 
-static int read_record(php_holdfast_session *session, holdfast_item *item, holdfast_holder *holder)
+static int read_record(php_holdfast_session *session, holdfast_item *item,
+	holdfast_holder *holder, int64_t *slow_ms)
 {
 	int result;
 
 	if (session->read_only || !HOLDFAST_G(lock)) {
 		return read_unlocked(session, item);
 	}
-	result = read_locked(session, item, holder);
+	result = read_locked(session, item, holder, slow_ms);
 	if (is_lock_refusal(result) && HOLDFAST_G(lock_failure_readonly)) {
 		session->read_only = true;
 		result = read_unlocked(session, item);
@@ -438,6 +447,7 @@ PS_READ_FUNC(holdfast)
 	php_holdfast_session *session = PS_GET_MOD_DATA();
 	holdfast_item item = {sizeof item, 0, 0, 0, 0, 0};
 	holdfast_holder holder = {sizeof holder, 0, 0, 0, 0};
+	int64_t slow_ms = 0;
 	int result;
 
 	if (!session || take_key(session, key) == FAILURE) {
@@ -447,7 +457,7 @@ PS_READ_FUNC(holdfast)
 	session->read_state = PHP_HOLDFAST_READING;
 	session->lock_lost = false;
 	session->forks = php_holdfast_forks();
-	result = read_record(session, &item, &holder);
+	result = read_record(session, &item, &holder, &slow_ms);
 	if (is_lock_refusal(result) || result == HOLDFAST_STOPPED) {
 		explain_lock(session, result, &holder);
 		return FAILURE;
@@ -465,6 +475,10 @@ PS_READ_FUNC(holdfast)
 	session->read_state = PHP_HOLDFAST_READ;
 	if (HOLDFAST_G(early_refresh) && !session->is_new && !session->retired) {
 		(void) touch(session, milliseconds(maxlifetime));
+	}
+	/* Last, because PHP code may handle the notice, and may close the session. */
+	if (slow_ms > 0) {
+		explain_slow(session, &holder, slow_ms);
 	}
 	return SUCCESS;
 }
