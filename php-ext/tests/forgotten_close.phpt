@@ -6,7 +6,7 @@ holdfast
 <?php
 require __DIR__ . '/store.inc';
 use_store('forgotten_close');
-file_put_contents(store_path('forgotten_close') . '.php', <<<'PHP'
+$server = new Server('forgotten_close', <<<'PHP'
 <?php
 class Forgetful extends SessionHandler
 {
@@ -22,19 +22,11 @@ $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1;
 session_write_close();
 echo $_SESSION['n'], ' ', count(holdfast_locks()), " locks\n";
 PHP);
-$socket = stream_socket_server('tcp://127.0.0.1:0');
-$address = stream_socket_get_name($socket, false);
-fclose($socket);
-$script = store_path('forgotten_close') . '.php';
-$server = proc_open([...php_command([]), '-S', $address, $script], [2 => ['pipe', 'w']], $pipes);
-while (($line = fgets($pipes[2])) && !str_contains($line, 'started')) {
-}
 foreach (['?forget', '?forget', '', '?forget'] as $query) {
-    echo file_get_contents("http://$address/$query");
+    echo $server->get($query);
 }
 echo count(holdfast_locks()), " locks\n";
-proc_terminate($server, 9);
-unlink($script);
+$server->stop();
 ?>
 --CLEAN--
 <?php
