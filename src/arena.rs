@@ -105,9 +105,9 @@ pub(crate) mod segment {
 
 /// Words of the session lock table.
 pub(crate) mod locks {
-    use crate::limits::LOCK_WAYS;
-    /// A bucket: one line {latch, the first hash of each entry}, then the entries.
-    pub(crate) const BUCKET_BYTES: u64 = 64 + LOCK_WAYS * ENTRY_BYTES;
+    /// A bucket: one line {latch, the first hash of each entry}. The entries lie elsewhere, so that
+    /// all the latches are on a few pages.
+    pub(crate) const BUCKET_BYTES: u64 = 64;
     pub(crate) const LATCH: u64 = 0; // 32 bits
     pub(crate) const NAMES: u64 = 8;
     pub(crate) const ENTRY_BYTES: u64 = 128;
@@ -199,8 +199,13 @@ impl Geometry {
         self.lane(LANES) + bucket * locks::BUCKET_BYTES
     }
 
+    /// An entry of the lock table; `place` is the bucket's number times the ways, plus the way.
+    pub(crate) fn lock_entry(&self, place: u64) -> u64 {
+        self.lock_bucket(LOCK_BUCKETS) + place * locks::ENTRY_BYTES
+    }
+
     pub(crate) fn ticket(&self, ticket: u64) -> u64 {
-        self.lock_bucket(LOCK_BUCKETS) + ticket * locks::TICKET_BYTES
+        self.lock_entry(LOCK_BUCKETS * LOCK_WAYS) + ticket * locks::TICKET_BYTES
     }
 
     pub(crate) fn segment(&self, segment: u64) -> u64 {

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod arena;
+pub mod backend;
 pub mod error;
 mod index;
 mod key;

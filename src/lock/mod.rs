@@ -132,10 +132,11 @@ impl<'a> Bucket<'a> {
     }
 
     fn entry(&self, way: u64) -> Entry {
+        let place = self.number() * LOCK_WAYS + way;
         Entry {
             name_at: self.at + locks::NAMES + way * 8,
-            at: self.at + 64 + way * locks::ENTRY_BYTES,
-            place: self.number() * LOCK_WAYS + way,
+            at: self.arena.geometry.lock_entry(place),
+            place,
         }
     }
 
