@@ -24,6 +24,9 @@ pub(crate) const TOMBSTONE: u8 = 1;
 pub(crate) const RUN: u8 = 2;
 // Reserved: 4 the value is compressed, 8 packed tombstones, 16 the key has an owner, 32 a flush.
 
+/// Where the expiry word is in a record, bytes.
+pub(crate) const EXPIRY_AT: u64 = 40;
+
 /// Shadows something for ever.
 pub(crate) const FOR_EVER: u32 = u32::MAX;
 

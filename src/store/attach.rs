@@ -121,12 +121,26 @@ pub(super) fn reattach(arena: &Arena) -> Result<()> {
     arena.peers.renew(life, probe);
     for _ in 0..5000 {
         if share(&arena.peers, &arena.dir)? {
+            check_files(arena)?;
             check_kernel(&arena.dir, &arena.meta, dir::boot_id()?)?;
             return claim(arena);
         }
         std::thread::sleep(Duration::from_millis(2));
     }
     Err(Error::Busy(format!("{}: another process recovers the store", arena.dir.path().display())))
+}
+
+/// While nobody of ours held the store, somebody may have rebuilt or replaced it.
+fn check_files(arena: &Arena) -> Result<()> {
+    for (name, map) in [("data", &arena.data), ("index", &arena.index), ("meta", &arena.meta)] {
+        if !map.file().is_some_and(|file| arena.dir.still_holds(name, file)) {
+            return Err(Error::Refused {
+                path: arena.dir.join(name),
+                why: "was replaced since this process opened the store: open it again".into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Takes a process slot; everything that its dead owner left is healed before it counts as ours.

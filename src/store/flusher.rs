@@ -17,6 +17,8 @@ use crate::sys::{clock, thread};
 /// Ticks with nothing to do before the thread ends.
 const CLEAN_TICKS: u32 = 2;
 
+const SWEEP_EVERY_MS: u64 = 5000;
+
 pub(super) struct Flusher {
     running: AtomicBool,
     life_seen_ms: AtomicU64,
@@ -136,10 +138,23 @@ fn tick(attached: &Attachment) -> bool {
         // Sticky in meta: every later write says so.
         return false;
     }
-    let _ = sweep::expire(arena, SWEEP_RECORDS);
+    if sweep_is_due(arena) {
+        let _ = sweep::expire(arena, SWEEP_RECORDS);
+    }
     if sweep::advance(arena) && !attached.syncs_periodically() {
         let _ = sync::round(arena);
     }
+    true
+}
+
+/// Every now and then, and at every tick while free space is scarce.
+fn sweep_is_due(arena: &Arena) -> bool {
+    let now = clock::mono_ms();
+    let scarce = arena.meta.load(word::FREE_SEGMENTS) < arena.geometry.segments / 4;
+    if !scarce && now < arena.meta.load(word::NEXT_SWEEP_MS) {
+        return false;
+    }
+    arena.meta.store(word::NEXT_SWEEP_MS, now + SWEEP_EVERY_MS);
     true
 }
 

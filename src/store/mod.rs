@@ -156,11 +156,17 @@ impl Store {
 
     /// Reads a value and gives it a new lifetime.
     pub fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>> {
-        let Some(item) = self.get(key, out)? else { return Ok(None) };
-        match self.touch(key, ttl, None)? {
-            Stored::Missing => Ok(None),
-            _ => Ok(Some(item)),
+        let Some(mut item) = self.get(key, out)? else { return Ok(None) };
+        if self.touch(key, ttl, None)? == Stored::Missing {
+            out.clear();
+            return Ok(None);
         }
+        let arena = self.arena()?;
+        item.expires_ms = match arena.config.lifetime_ms(ttl) {
+            0 => 0,
+            lifetime => arena.now_ms() + lifetime,
+        };
+        Ok(Some(item))
     }
 
     /// Looks whether there is a value, without reading it.

@@ -135,7 +135,7 @@ fn judge(
         fence(Ordering::Acquire);
         slot.same_place(Slot(arena.index.load(slot_at)))
     };
-    let Some(header) = log::read_header(arena, at, key.bytes.len(), scratch) else {
+    let Some(mut header) = log::read_header(arena, at, key.bytes.len(), scratch) else {
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     };
     let same = header.hash == key.hash
@@ -154,6 +154,8 @@ fn judge(
     if !holds {
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     }
+    // A touch may store this word while bytes are copied: only a load of its own is whole.
+    header.expiry = arena.data.load(at + record::EXPIRY_AT);
     let mut value_holds = true;
     if let Some(out) = out {
         out.clear();
@@ -464,7 +466,8 @@ fn touch_in_place(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Re
         return Ok(Touched::Shorten);
     }
     if expires_ms != current.expires_ms {
-        arena.data.store(current.slot.offset() + 40, record::expiry_word(expires_ms, seq));
+        let at = current.slot.offset() + record::EXPIRY_AT;
+        arena.data.store(at, record::expiry_word(expires_ms, seq));
     }
     Ok(Touched::Stored(Stored::Done(seq)))
 }

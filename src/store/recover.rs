@@ -153,11 +153,15 @@ fn insert(
             if !newer {
                 return true;
             }
-            segment::account(arena, old.offset(), other.lines as u64, false);
+            if !other.is(TOMBSTONE) {
+                segment::account(arena, old.offset(), other.lines as u64, false);
+            }
             slot_at
         }
     };
-    segment::account(arena, walked.at, lines, true);
+    if !header.is(TOMBSTONE) {
+        segment::account(arena, walked.at, lines, true);
+    }
     arena.index.store(place, slot.0);
     true
 }

@@ -7,10 +7,10 @@
 
 use super::stripe::Stripe;
 use super::sync;
-use crate::arena::{Arena, Count, segment as row, word};
+use crate::arena::{Arena, Count, lane, segment as row, word};
 use crate::error::Result;
-use crate::limits::{LANES, RESERVE};
-use crate::log::record::{FOR_EVER, TOMBSTONE};
+use crate::limits::RESERVE;
+use crate::log::record::{self, FOR_EVER, TOMBSTONE};
 use crate::log::segment::{self, ACTIVE, BODY, DRAINED, FREE, SEALED, SWEEPING, State, ZEROED};
 use crate::log::{Lane, Walk, Walked};
 use crate::sys::clock;
@@ -37,6 +37,7 @@ pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
     if now < arena.meta.load(word::HOLD_RECLAIM_UNTIL) {
         return Ok(0);
     }
+    let age = Age::of(arena);
     let (mut expired, mut seen) = (0, 0);
     let count = arena.geometry.segments;
     let start = arena.meta.load(word::SWEEP_CURSOR) % count;
@@ -46,7 +47,7 @@ pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
             arena.meta.store(word::SWEEP_CURSOR, number);
             break;
         }
-        if let Some(outcome) = visit(arena, number, now)? {
+        if let Some(outcome) = visit(arena, number, now, &age)? {
             seen += outcome.records;
             expired += outcome.expired;
         }
@@ -57,19 +58,21 @@ pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
 }
 
 /// Sweeps one segment if there may be something to gain.
-fn visit(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
+fn visit(arena: &Arena, number: u64, now: u64, age: &Age) -> Result<Option<Outcome>> {
     let state = segment::state(arena, number);
     let at = arena.geometry.segment(number);
     match state.kind() {
         ACTIVE => {
-            let outcome = walk(arena, number, now)?;
-            if let Some(outcome) = &outcome
-                && outcome.survivors == 0
-                && outcome.records > 0
-            {
-                retire(arena, number, state.arg(), now)?;
+            let lane = state.arg() as u64;
+            if lane >= arena.geometry.lanes {
+                return Ok(None);
             }
-            Ok(outcome)
+            let tail = arena.meta.load(arena.geometry.lane(lane) + lane::TAIL);
+            let outcome = walk(arena, number, now, age)?;
+            if outcome.survivors == 0 && outcome.records > 0 {
+                retire(arena, number, lane, tail, now)?;
+            }
+            Ok(Some(outcome))
         }
         SEALED => {
             let next_look = arena.meta.load(at + row::NEXT_LOOK_MS);
@@ -80,9 +83,9 @@ fn visit(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
             if !segment::change(arena, number, state, mine) {
                 return Ok(None);
             }
-            let outcome = walk(arena, number, now);
-            let drained = matches!(&outcome, Ok(Some(o)) if o.survivors == 0);
-            if let Ok(Some(outcome)) = &outcome {
+            let outcome = walk(arena, number, now, age);
+            let drained = matches!(&outcome, Ok(o) if o.survivors == 0);
+            if let Ok(outcome) = &outcome {
                 arena.meta.store(at + row::LIVE, outcome.live_lines);
                 let next = outcome.next_look_ms.unwrap_or(u64::MAX);
                 arena.meta.store(at + row::NEXT_LOOK_MS, next);
@@ -94,65 +97,88 @@ fn visit(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
             } else {
                 segment::change(arena, number, mine, mine.to(SEALED, 0));
             }
-            outcome
+            outcome.map(Some)
         }
         _ => Ok(None),
     }
 }
 
-/// Ends a lane's segment in which nothing is alive, unless somebody appends right now.
-fn retire(arena: &Arena, number: u64, lane: u32, now: u64) -> Result<()> {
+/// Ends a lane's segment in which nothing is alive and to which nothing was added since `tail`.
+fn retire(arena: &Arena, number: u64, lane: u64, tail: u64, now: u64) -> Result<()> {
     let old =
         segment::header(arena, number).is_some_and(|header| header.activated_ms + RETIRE_MS < now);
-    if !old || lane as u64 >= LANES.min(arena.geometry.lanes) {
-        return Ok(());
-    }
-    let lane = Lane::acquire_number(arena, lane as u64)?;
-    if lane.is_in(number) && walk(arena, number, now)?.is_some_and(|o| o.survivors == 0) {
-        lane.retire();
+    if old {
+        let lane = Lane::acquire_number(arena, lane)?;
+        if lane.offset() == tail && lane.is_in(number) {
+            lane.retire();
+        }
     }
     Ok(())
 }
 
 /// Walks a segment: expired keys leave the index, the rest is counted.
-fn walk(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
+fn walk(arena: &Arena, number: u64, now: u64, age: &Age) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let Some(header) = segment::header(arena, number) else {
         // Zeroed by a sweep that died: nothing is in it. Anything else is damage, and damage is
         // never a reason to give space back.
         outcome.survivors = (!segment::is_zeroed(arena, number)) as u64;
-        return Ok(Some(outcome));
+        return Ok(outcome);
     };
-    // Rule 1: nothing older than this lies anywhere else in the log.
-    let oldest = oldest_other(arena, number);
     let mut walk = Walk::new(arena, number, &header, arena.data.usable());
-    while let Some(record) = walk.next() {
+    while let Some(met) = walk.next() {
         outcome.records += 1;
-        weigh(arena, &record, now, oldest, &mut outcome)?;
+        weigh(arena, &met, now, age, number, &mut outcome)?;
         if header.head_of().is_some() {
             break;
         }
     }
-    Ok(Some(outcome))
+    Ok(outcome)
 }
 
-fn oldest_other(arena: &Arena, number: u64) -> u64 {
-    (0..arena.geometry.segments)
-        .filter(|s| *s != number && !matches!(segment::state(arena, *s).kind(), FREE))
-        .map(|s| arena.meta.load(arena.geometry.segment(s) + row::ACTIVATION_SEQ))
-        .min()
-        .unwrap_or(u64::MAX)
+/// How old the log is: the two oldest segments at one moment, for rule 1.
+struct Age {
+    /// Numbers issued later may lie in segments that were not looked at.
+    known_until: u64,
+    oldest: [(u64, u64); 2],
+}
+
+impl Age {
+    fn of(arena: &Arena) -> Age {
+        let known_until = arena.meta.load(word::SEQ);
+        let mut oldest = [(u64::MAX, u64::MAX); 2];
+        for number in 0..arena.geometry.segments {
+            if segment::state(arena, number).kind() == FREE {
+                continue;
+            }
+            let seq = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
+            if seq < oldest[0].0 {
+                oldest = [(seq, number), oldest[0]];
+            } else if seq < oldest[1].0 {
+                oldest[1] = (seq, number);
+            }
+        }
+        Age { known_until, oldest }
+    }
+
+    /// Rule 1: no other segment can hold a version older than this number.
+    fn nothing_older_than(&self, seq: u64, own: u64) -> bool {
+        let [first, second] = self.oldest;
+        let other = if first.1 == own { second } else { first };
+        seq <= self.known_until && other.0 >= seq
+    }
 }
 
 /// Decides about one record, under its stripe's latch.
 fn weigh(
     arena: &Arena,
-    record: &Walked,
+    met: &Walked,
     now: u64,
-    oldest_other: u64,
+    age: &Age,
+    number: u64,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let header = &record.header;
+    let header = &met.header;
     let lines = header.lines as u64;
     let mut stay = |until_ms: Option<u64>| {
         outcome.survivors += 1;
@@ -171,7 +197,7 @@ fn weigh(
         }
         _ => shadow_ms,
     };
-    let droppable = now > shadow_ms || oldest_other >= header.seq;
+    let droppable = now > shadow_ms || age.nothing_older_than(header.seq, number);
     let by_time = (shadow_ms != u64::MAX).then_some(shadow_ms + 1);
     if header.is(TOMBSTONE) {
         if !droppable {
@@ -180,14 +206,14 @@ fn weigh(
         return Ok(());
     }
     let stripe = Stripe::latch(arena, header.hash)?;
-    let Some((slot_at, _)) = stripe.slot_of(header.hash, record.at) else { return Ok(()) };
+    let Some((slot_at, _)) = stripe.slot_of(header.hash, met.at) else { return Ok(()) };
     // The word itself: a touch may have changed it since the walk read it.
-    let word = arena.data.load(record.at + 40);
-    match crate::log::record::expiry_ms(word, header.seq) {
+    let word = arena.data.load(met.at + record::EXPIRY_AT);
+    match record::expiry_ms(word, header.seq) {
         Some(at) if at != 0 && at <= now => {
             if droppable {
                 stripe.drop_slot(slot_at);
-                segment::account(arena, record.at, lines, false);
+                segment::account(arena, met.at, lines, false);
                 outcome.expired += 1;
             } else {
                 outcome.live_lines += lines;

@@ -13,7 +13,8 @@ type Case<'a> = (&'static str, Box<dyn FnMut(u64) + 'a>);
 fn key(i: u64) -> [u8; 40] {
     let mut key = *b"memc.sess.key.00000000000000000000000000";
     for (n, byte) in key[14..].iter_mut().enumerate() {
-        *byte = b"0123456789abcdef"[(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (n * 2) & 15) as usize];
+        *byte =
+            b"0123456789abcdef"[(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (n * 2) & 15) as usize];
     }
     key[32..].copy_from_slice(&format!("{i:08}").as_bytes()[..8]);
     key
