@@ -240,6 +240,8 @@ pub(crate) struct Arena {
     pub(crate) anchor: AtomicU64,
     /// This process's slot in `meta`, as a byte offset.
     pub(crate) slot_at: AtomicU64,
+    /// See [`Arena::identity`].
+    pub(crate) identity: AtomicU64,
 }
 
 impl Arena {
@@ -290,9 +292,17 @@ impl Arena {
     }
 
     /// This process as the owner of a session lock: its slot and the slot's epoch.
+    #[inline]
     pub(crate) fn identity(&self) -> u64 {
-        let epoch = self.meta.load(self.slot_at.load(Ordering::Relaxed) + slot::EPOCH);
-        (epoch << 16) | (self.peers.slot() as u64 + 1)
+        self.identity.load(Ordering::Relaxed)
+    }
+
+    /// Becomes the owner of a process slot that was just claimed.
+    pub(crate) fn begin_life(&self, number: u32) {
+        let at = self.geometry.slot(number);
+        let epoch = self.meta.add(at + slot::EPOCH, 1) + 1;
+        self.slot_at.store(at, Ordering::Release);
+        self.identity.store((epoch << 16) | (number as u64 + 1), Ordering::Release);
     }
 
     /// Is the process that once had this identity gone?

@@ -201,7 +201,9 @@ impl<'a> Bucket<'a> {
     /// Makes the caller the owner; the owner word last, so that a death leaves no half owner.
     fn take(&self, entry: Entry, cookie: u64, lease: Option<Duration>) -> Held {
         let fence = self.arena.next_seq();
-        self.set(entry, locks::OWNER, 0);
+        if self.get(entry, locks::OWNER) != 0 {
+            self.set(entry, locks::OWNER, 0);
+        }
         self.set(entry, locks::COOKIE, cookie);
         self.set(entry, locks::FENCE, fence);
         self.set(entry, locks::LEASE_MS, lease.map_or(0, |l| l.as_millis().max(1) as u64));

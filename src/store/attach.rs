@@ -159,9 +159,8 @@ fn claim(arena: &Arena) -> Result<()> {
             ))
         })?;
     let at = arena.geometry.slot(number);
-    arena.slot_at.store(at, Ordering::Release);
     super::stripe::heal_dead(arena, |owner| owner == number)?;
-    arena.meta.add(at + slot::EPOCH, 1);
+    arena.begin_life(number);
     arena.meta.store(at + slot::PID, std::process::id() as u64);
     arena.meta.store(at + slot::PID_NAMESPACE, dir::pid_namespace());
     arena.meta.store(at + slot::ATTACHED_MS, clock::mono_ms());
@@ -194,6 +193,7 @@ impl Files {
             operation_timeout: options.operation_timeout,
             anchor: AtomicU64::new(0),
             slot_at: AtomicU64::new(self.superblock.geometry.slot(0)),
+            identity: AtomicU64::new(0),
         }
     }
 }

@@ -83,10 +83,15 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
 }
 
 /// Lets go; the caller holds the latch.
+///
+/// A load and a store instead of one exchange: half the cost, and a waiter that sets its bit
+/// between the two sleeps its millisecond out instead of being woken.
 #[inline]
 pub(crate) fn release(cell: &AtomicU32) {
     fault::step();
-    if cell.swap(0, Ordering::Release) & WAITERS != 0 {
+    let waited_for = cell.load(Ordering::Relaxed) & WAITERS != 0;
+    cell.store(0, Ordering::Release);
+    if waited_for {
         futex::wake(cell, 1);
     }
 }

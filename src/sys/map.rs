@@ -308,19 +308,25 @@ impl Scratch {
     }
 }
 
+/// Up to here a loop is faster than the start of `rep movsb`, bytes.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+const SHORT: usize = 192;
+
 /// # Safety
 /// `from` is eight-byte aligned and readable for `len` bytes rounded up to eight or to the end of
 /// its mapping page; `to` is writable for `len` bytes and nobody else's.
 #[inline]
 unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: the caller's obligations. An external access whose result is used only after
-    // validation, which is why one instruction may stand for the loop of relaxed loads below.
-    unsafe {
-        std::arch::asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _,
+    if len > SHORT {
+        // SAFETY: the caller's obligations. An external access whose result is used only after
+        // validation, which is why one instruction may stand for the loop of relaxed loads below.
+        unsafe {
+            std::arch::asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _,
             inout("rdi") to => _, options(nostack, preserves_flags));
+            return;
+        }
     }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     // SAFETY: the caller's obligations; words are aligned because `from` is.
     unsafe {
         let words = from as *const AtomicU64;

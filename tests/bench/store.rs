@@ -46,8 +46,13 @@ fn check_get(store: &Store, key: &[u8], out: &mut Vec<u8>, first: u8) {
     assert!(item.value_len == 1024 && out.len() == 1024 && out[0] == first, "wrong answer");
 }
 
+const MANY: u64 = 1_000_000;
+
 fn main() {
     let mut args = std::env::args().skip(1);
+    if std::env::args().nth(1).as_deref() == Some("--fill-and-die") {
+        fill_and_die(&std::env::args().nth(2).expect("directory"));
+    }
     let rounds = args.next().map_or(9, |a| a.parse().expect("rounds"));
     let ops = args.next().map_or(200_000, |a| a.parse().expect("operations"));
     let dir = dir();
@@ -59,7 +64,7 @@ fn main() {
     };
     let store = open(dir.path(), &options);
     let value = vec![7u8; 1024];
-    let many = 1_000_000u64;
+    let many = MANY;
     let begun = Instant::now();
     for i in 0..many {
         store.set(&key(i), &value, 0, Ttl::Millis(3_600_000)).expect("set");
@@ -127,4 +132,52 @@ fn main() {
         ),
     ];
     run(&mut cases, rounds, ops);
+    drop(cases);
+    drop(store);
+    restart(rounds);
+}
+
+/// A child fills a store with a million keys and is killed; how long until the first answer?
+fn restart(rounds: usize) {
+    let dir = dir();
+    let mut times = Vec::new();
+    for _ in 0..rounds.min(5) {
+        let child = std::process::Command::new(std::env::current_exe().expect("own path"))
+            .args(["--fill-and-die", dir.path().to_str().expect("utf-8")])
+            .status()
+            .expect("child");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child), Some(9));
+        let begun = Instant::now();
+        let store = open(dir.path(), &restart_options());
+        let mut out = Vec::new();
+        check_get(&store, &key(MANY / 2), &mut out, 7);
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(store.stats().expect("stats").keys, MANY);
+    }
+    println!("{:<44} {:>8.1} ms", "first answer after SIGKILL, 1M keys", median(times));
+    std::fs::remove_file(dir.path().join("meta")).expect("remove meta");
+    let begun = Instant::now();
+    let store = open(dir.path(), &restart_options());
+    let took = begun.elapsed().as_secs_f64();
+    let bytes = store.stats().expect("stats").data_bytes;
+    let rate = bytes as f64 / took / 1e9;
+    println!("{:<44} {:>8.1} ms ({rate:.2} GB/s)", "rebuild as after a power loss", took * 1e3);
+}
+
+fn restart_options() -> Options {
+    Options { create: true, max_bytes: Some(2 << 30), ..Options::default() }
+}
+
+fn fill_and_die(path: &str) -> ! {
+    let store = open(path.as_ref(), &restart_options());
+    let value = vec![7u8; 1024];
+    let mut out = Vec::new();
+    for i in 0..MANY {
+        if store.get(&key(i), &mut out).expect("get").is_none() {
+            store.set(&key(i), &value, 0, Ttl::Never).expect("set");
+        }
+    }
+    let _ =
+        std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+    std::process::exit(1)
 }
