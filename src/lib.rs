@@ -3,6 +3,8 @@
 
 mod arena;
 pub mod error;
+#[allow(unsafe_code)]
+mod ffi;
 mod index;
 mod key;
 mod limits;
