@@ -4,6 +4,8 @@
 mod arena;
 pub mod backend;
 pub mod error;
+#[allow(unsafe_code)]
+mod ffi;
 mod index;
 mod key;
 mod limits;
