@@ -57,15 +57,6 @@ function wants_json(): bool
     return str_contains($_SERVER['HTTP_ACCEPT'] ?? '', 'application/json');
 }
 
-function bytes(int $n): string
-{
-    $units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-    for ($unit = 0; $n >= 10240 && $unit < 4; $unit++) {
-        $n = intdiv($n, 1024);
-    }
-    return number_format($n) . ' ' . $units[$unit];
-}
-
 /** Both panels that show the store from inside. They need no session, so they never wait for one. */
 function store_panels(): string
 {
@@ -73,49 +64,62 @@ function store_panels(): string
         return '<p class="notice">The extension <code>holdfast</code> is not loaded here: sessions are kept by <code>'
             . e((string) ini_get('session.save_handler')) . '</code>.</p>';
     }
-    return locks_panel(holdfast_locks(20)) . status_panel(holdfast_status());
+    $status = holdfast_status();
+    if ($status['error'] !== '') {
+        return '<p class="notice" role="alert">' . e($status['error']) . '</p>';
+    }
+    return locks_panel(holdfast_locks(20)) . status_panel($status);
 }
 
 /** @param list<array<string, mixed>> $locks */
 function locks_panel(array $locks): string
 {
+    $columns = ['session' => 'Session', 'pid' => 'Process', 'age_ms' => 'Held for', 'waiters' => 'Waiting', 'alive' => 'Alive'];
     $html = '<section class="card" aria-labelledby="locks-title"><h2 id="locks-title">Session locks held now</h2>';
     if ($locks === []) {
         return $html . '<p class="quiet">None. A lock is held from <code>session_start()</code> until the session is '
             . 'written: usually too short to be seen here. Hold yours for a while to see it.</p></section>';
     }
-    $html .= '<div class="scroll"><table><thead><tr>';
-    foreach (array_keys($locks[0]) as $name) {
-        $html .= '<th scope="col">' . e(label((string) $name)) . '</th>';
+    $html .= '<div class="scroll" tabindex="0" role="region" aria-labelledby="locks-title"><table><thead><tr>';
+    foreach ($columns as $label) {
+        $html .= '<th scope="col">' . e($label) . '</th>';
     }
     $html .= '</tr></thead><tbody>';
     foreach ($locks as $lock) {
         $html .= '<tr>';
-        foreach ($lock as $name => $value) {
-            $html .= '<td>' . e(shown((string) $name, $value)) . '</td>';
+        foreach (array_keys($columns) as $name) {
+            $html .= '<td>' . e(shown($name, $lock[$name] ?? null)) . '</td>';
         }
         $html .= '</tr>';
     }
     return $html . '</tbody></table></div></section>';
 }
 
-/** @param array<string, mixed> $status */
+/** What most people look for, and the rest behind a click. @param array<string, mixed> $status */
 function status_panel(array $status): string
 {
-    $html = '<section class="card" aria-labelledby="status-title"><h2 id="status-title">The store</h2><dl class="facts">';
-    foreach ($status as $name => $value) {
-        if (is_array($value)) {
-            continue;
-        }
-        $html .= '<div><dt>' . e(label((string) $name)) . '</dt><dd>' . e(shown((string) $name, $value)) . '</dd></div>';
-    }
-    return $html . '</dl></section>';
+    $first = [
+        'keys' => 'Sessions', 'live_bytes' => 'Their size', 'max_bytes' => 'Room for', 'processes' => 'Processes attached',
+        'gets' => 'Reads', 'sets' => 'Writes', 'touches' => 'Touches', 'lock_waited' => 'Waits for a lock',
+        'lock_waiters' => 'Waiting now', 'sync' => 'Sync', 'last_sync_age_ms' => 'Last sync', 'persistent' => 'Survives a reboot',
+    ];
+    $html = '<section class="card" aria-labelledby="status-title"><h2 id="status-title">The store</h2>'
+        . facts(array_intersect_key($status, $first), $first);
+    $rest = array_diff_key($status, $first, ['error' => 1, 'last_error' => 1]);
+    return $html . '<details><summary>All counters</summary>' . facts($rest, []) . '</details></section>';
 }
 
-function label(string $name): string
+/**
+ * @param array<string, mixed> $values
+ * @param array<string, string> $labels also the order; a name without a label is shown as it is
+ */
+function facts(array $values, array $labels): string
 {
-    $name = preg_replace('/_(bytes|ms|s)$/', '', $name);
-    return ucfirst(str_replace('_', ' ', (string) $name));
+    $html = '<dl class="facts">';
+    foreach (array_intersect_key($labels, $values) + array_combine(array_keys($values), array_keys($values)) as $name => $label) {
+        $html .= '<div><dt>' . e($label) . '</dt><dd>' . e(shown($name, $values[$name])) . '</dd></div>';
+    }
+    return $html . '</dl>';
 }
 
 function shown(string $name, mixed $value): string
@@ -123,10 +127,23 @@ function shown(string $name, mixed $value): string
     return match (true) {
         is_bool($value) => $value ? 'yes' : 'no',
         is_int($value) && str_ends_with($name, '_bytes') => bytes($value),
-        is_int($value) && str_ends_with($name, '_ms') => $value < 0 ? 'none' : number_format($value) . ' ms',
+        $name === 'age_ms' && is_int($value) => number_format($value / 1000, 1) . ' s',
+        $name === 'last_sync_age_ms' && is_int($value) => number_format($value / 1000, 1) . ' s ago',
+        is_int($value) && str_ends_with($name, '_ms') => number_format($value) . ' ms',
         is_int($value) && $name !== 'pid' => number_format($value),
         is_scalar($value) => (string) $value,
-        $value === null => 'none',
-        default => '',
+        default => 'none',
     };
+}
+
+function bytes(int $n): string
+{
+    $amount = (float) $n;
+    foreach (['B', 'KiB', 'MiB', 'GiB'] as $unit) {
+        if ($amount < 1024) {
+            return number_format($amount, $unit === 'B' || $amount >= 100 ? 0 : 1) . " $unit";
+        }
+        $amount /= 1024;
+    }
+    return number_format($amount, 1) . ' TiB';
 }

@@ -9,8 +9,12 @@ async function refreshPanels() {
   if (document.hidden) return;
   try {
     const answer = await fetch('status.php?part', { cache: 'no-store' });
+    if (!answer.ok) return;
+    const panels = byId('panels');
+    const open = panels.querySelector('details')?.open;
     // The part is escaped where it is made (page.php).
-    if (answer.ok) byId('panels').innerHTML = await answer.text();
+    panels.innerHTML = await answer.text();
+    if (open) panels.querySelector('details').open = true;
   } catch {
     if (byId('message')) say('No answer: the PHP processes are gone. Start them again with make run.');
   }

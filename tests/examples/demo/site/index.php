@@ -49,7 +49,7 @@ send_headers();
       <form method="post" action="hold.php" id="hold" target="_blank">
         <input type="hidden" name="token" value="<?= e($token) ?>">
         <input type="hidden" name="seconds" value="5">
-        <button class="second">Hold my session’s lock for 5 seconds</button>
+        <button class="second">Hold the lock for 5 seconds</button>
       </form>
       <form method="post" action="logout.php">
         <input type="hidden" name="token" value="<?= e($token) ?>">
@@ -64,11 +64,12 @@ send_headers();
     <h2 id="try-title">Try to lose your session</h2>
     <ol>
       <li>Log in, visit a few times, and note the number.</li>
-      <li>Kill every PHP process of this demo with <code>kill -9</code>, or press Ctrl-C in its terminal.</li>
-      <li>Start it again with <code>make run</code>, and reload: you are still logged in, and the number is right.</li>
+      <li>Kill every PHP process at once: the terminal in which the demo runs shows the <code>kill -9</code> line for it.</li>
+      <li>Reload. New processes answer, you are still logged in, and the number is right.</li>
+      <li>Or end the demo, reboot, and say <code>make run</code> again: the same.</li>
     </ol>
   </section>
 </main>
-<footer class="quiet">This page without scripts, for when a session is locked: <a href="status.php">the store alone</a>.</footer>
+<footer class="quiet">Needs neither scripts nor a session: <a href="status.php">the store alone</a>.</footer>
 </body>
 </html>
