@@ -1,0 +1,9 @@
+#!/bin/sh
+# Runs the phpt tests against modules/holdfast.so (phpize, configure and make come first).
+# Options are passed on to PHP's run-tests, e.g. -m for valgrind. Ends with 1 if a test fails.
+cd "$(dirname "$0")/.." || exit 1
+PHP=${PHP:-$(command -v php)}
+[ -r run-tests.php ] || { echo "no run-tests.php here: run phpize first" >&2; exit 1; }
+
+NO_INTERACTION=1 TEST_PHP_EXECUTABLE=$PHP TEST_PHP_SRCDIR=$(pwd) exec "$PHP" -n run-tests.php \
+    -n -d extension_dir="$(pwd)/modules" -d extension=holdfast -q --show-diff "$@" tests
