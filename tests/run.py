@@ -73,9 +73,10 @@ SUITES = [
     Suite("build", ["make", "build"], 900, lambda _: Counts(passed=1)),
     Suite("cargo", ["cargo", "test", "--workspace"], 600, count_cargo),
     Suite("capi", ["tests/capi/run.sh"], 600, count_closing_line),
-    Suite("phpt", ["tests/phpt/run.sh"], 600, count_phpt),
+    Suite("phpt", ["build/php-ext/tests/run.sh"], 600, count_phpt),
     Suite("fpm", ["python3", "tests/fpm/run.py"], 600, count_closing_line),
     Suite("story", ["make", "run", "ONCE=1"], 300, lambda _: Counts(passed=1)),
+    Suite("documents", ["python3", "tests/documents/run.py"], 300, count_closing_line),
     Suite("install", ["tests/install/run.sh"], 300, count_closing_line),
 ]
 
@@ -152,7 +153,7 @@ def main() -> int:
         total = total.plus(counts)
         skipped = f", {counts.skipped} skipped" if counts.skipped else ""
         verdict = "FAIL" if why else "ok"
-        print(f"{suite.name:<8} {verdict:<4} {took:>7.1f} s   {counts.passed} passed, {counts.failed} failed{skipped}", flush=True)
+        print(f"{suite.name:<9} {verdict:<4} {took:>7.1f} s   {counts.passed} passed, {counts.failed} failed{skipped}", flush=True)
         if why:
             print(f"    {why}")
             if (LOGS / f"{suite.name}.log").stat().st_size:
