@@ -28,7 +28,13 @@ build=$(cd "$build" && pwd)
 source=$here/php-ext
 
 # Copy what changed, and forget what is gone, so that a removed test does not live on in the copy.
-(cd "$source" && find . -path ./modules -prune -o -type f -print) | sort >"$build.files"
+# Named by kind, because whoever has run phpize in the source directory has left its products there.
+(
+    cd "$source"
+    find . \( -path ./modules -o -path ./build -o -path ./include -o -path ./autom4te.cache -o -name .libs \) -prune -o \
+        -type f \( -name '*.[ch]' -o -name '*.stub.php' -o -name '*.md' -o -name '*.json' -o -name config.m4 \
+        -o -path './tests/*' \) ! -name config.h ! -name '*.diff' ! -name '*.exp' ! -name '*.log' ! -name '*.out' -print
+) | sort >"$build.files"
 while IFS= read -r file; do
     mkdir -p "$build/$(dirname "$file")"
     cmp -s "$source/$file" "$build/$file" || cp -p "$source/$file" "$build/$file"

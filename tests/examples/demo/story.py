@@ -188,7 +188,7 @@ class Visitor:
         self._keep_cookie(answer)
         text = answer.read().decode()
         if answer.status != 200:
-            raise StoryFailed("the page", f"status {answer.status}: {text[:200]}")
+            raise StoryFailed("the page", f"status {answer.status}: {text.strip()[:200]}")
         self.page = TokenFinder()
         self.page.feed(text)
 
@@ -197,7 +197,7 @@ class Visitor:
         answer = self.request("POST", "/login.php", {"name": name})
         text = answer.read().decode()
         if answer.status != 303:
-            raise StoryFailed("to be logged in (status 303)", f"status {answer.status}: {text[:200]}")
+            raise StoryFailed("to be logged in (status 303)", f"status {answer.status}: {text.strip()[:200]}")
         self._keep_cookie(answer)
         self.open_page()
 
@@ -205,7 +205,7 @@ class Visitor:
         answer = self.request("POST", "/visit.php", {}, accept="application/json")
         text = answer.read().decode()
         if answer.status != 200:
-            raise StoryFailed("a counted visit", f"status {answer.status}: {text[:200]}")
+            raise StoryFailed("a counted visit", f"status {answer.status}: {text.strip()[:200]}")
         return json.loads(text)
 
     def hold_lock(self, seconds: int) -> http.client.HTTPResponse:
