@@ -24,7 +24,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$here/Cargo.toml" 2>/dev/null | head -n 1)
 wanted=${wanted:-1.89}
-how="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh    (or see https://www.rust-lang.org/tools/install)"
+how="with rustup, see https://www.rust-lang.org/tools/install"
 
 if ! has rustc || ! has cargo; then
     die "Rust $wanted or newer is needed, and neither rustc nor cargo was found." \
