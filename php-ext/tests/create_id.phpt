@@ -12,10 +12,18 @@ $ids = array_map(fn() => session_create_id('p-'), range(1, 20));
 echo count(array_unique($ids)), ' ids, ', holdfast_status()['keys'] - $keys, " records\n";
 session_write_close();
 
-echo 'a handler object may ask before it is open: ';
-$handler = new SessionHandler();
-session_set_save_handler($handler, false);
-echo strlen($handler->create_sid()) >= 22 ? "an id\n" : "none\n";
+echo 'a handler object may ask without having opened its parent: ';
+class Unopened extends SessionHandler
+{
+    public function open(string $path, string $name): bool { return true; }
+    public function close(): bool { return true; }
+    public function read(string $id): string { return ''; }
+    public function write(string $id, string $data): bool { return true; }
+}
+session_set_save_handler(new Unopened(), false);
+session_id('');
+session_start();
+echo strlen(session_id()) >= 22 ? "an id\n" : "none\n";
 ?>
 --CLEAN--
 <?php
@@ -24,4 +32,4 @@ remove_store('create_id');
 ?>
 --EXPECT--
 20 ids, 0 records
-a handler object may ask before it is open: an id
+a handler object may ask without having opened its parent: an id

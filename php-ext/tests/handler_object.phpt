@@ -10,7 +10,7 @@ class Wrapped extends SessionHandler
 {
     public function write(string $id, string $data): bool
     {
-        echo 'write ';
+        echo "write\n";
         return parent::write($id, $data);
     }
 }
@@ -28,7 +28,7 @@ session_reset();
 echo count(holdfast_locks()), ' lock, ', json_encode($_SESSION), "\n";
 session_regenerate_id(true);
 session_write_close();
-echo "\n", json_encode(visit('wrapped')), ' ', count(holdfast_locks()), " locks\n";
+echo json_encode(visit('wrapped')), ' ', count(holdfast_locks()), " locks\n";
 ?>
 --CLEAN--
 <?php
@@ -36,4 +36,15 @@ require __DIR__ . '/store.inc';
 remove_store('handler_object');
 ?>
 --EXPECT--
-new: write  sets 1 touches 0 deletes 0
+write
+new: sets 1 touches 0 deletes 0
+write
+unchanged: sets 0 touches 1 deletes 0
+write
+changed: sets 1 touches 0 deletes 0
+write
+changed and changed back: sets 0 touches 1 deletes 0
+1 lock, {"n":2}
+write
+write
+[] 0 locks

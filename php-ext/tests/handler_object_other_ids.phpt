@@ -21,10 +21,11 @@ session_write_close();
 echo json_encode([peek('mine'), peek('other')]), "\n";
 
 echo "written without having been read:\n";
-$handler->open(ini_get('session.save_path'), 'PHPSESSID');
+session_id('mine');
+session_start();
 var_dump($handler->write('unread', 'n|i:5;'));
 echo count(holdfast_locks()), " lock\n";
-$handler->close();
+session_abort();
 echo json_encode(peek('unread')), ' ', count(holdfast_locks()), " locks\n";
 ?>
 --CLEAN--

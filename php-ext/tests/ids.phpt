@@ -11,12 +11,13 @@ visit($long, fn() => $_SESSION['n'] = 1);
 echo strlen($long), ' ', json_encode(peek($long)), "\n";
 $handler = new SessionHandler();
 session_set_save_handler($handler, false);
+session_id('valid');
+session_start();
 foreach ([$long . 'y', 'dot.dot', '../../etc', "new\nline", ''] as $id) {
-    $handler->open(ini_get('session.save_path'), 'PHPSESSID');
     $answers = [@$handler->read($id), @$handler->write($id, 'n|i:1;'), @$handler->destroy($id)];
     echo json_encode($answers), "\n";
-    $handler->close();
 }
+session_abort();
 echo holdfast_status()['last_error'], "\n";
 echo holdfast_status()['keys'], " record\n";
 ?>

@@ -14,11 +14,13 @@ echo $ms >= 290 && $ms < 2000 ? "in time\n" : "after $ms ms\n";
 echo str_contains(ob_get_contents(), "by process {$child->pid()} ") ? "the holder is named\n" : "?\n";
 
 ini_set('holdfast.lock_wait_ms', '0');
-$ms = stopwatch(fn() => @session_start());
+session_id('busy');
+$ms = stopwatch(fn() => var_dump(@session_start()));
 echo $ms < 100 ? "at once\n" : "after $ms ms\n";
 
 ini_set('holdfast.lock_wait_ms', '-1');
 $child->say('go on');
+session_id('busy');
 var_dump(session_start());
 $child->end();
 ?>
@@ -34,5 +36,6 @@ Warning: session_start(): Failed to read session data: holdfast (path: %s) in %s
 bool(false)
 in time
 the holder is named
+bool(false)
 at once
 bool(true)
