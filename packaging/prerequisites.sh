@@ -47,18 +47,25 @@ fi
 
 # ---- then the tools, each with the package that brings it -------------------------------------------
 
-# The PHP that is here already decides which version is added to it.
+# The PHP that is here already decides which version is added to it; a PHP_CONFIG with a version in its
+# name decides before that.
 version=
 if has "$php_config"; then
     version=$("$php_config" --version | cut -d. -f1,2)
+elif [ -n "$(printf '%s' "$php_config" | sed -n 's/.*php-config\([0-9]\)/\1/p')" ]; then
+    version=${php_config##*php-config}
 elif has php; then
     version=$(php -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;' 2>/dev/null || true)
 fi
-# A PHP that was not installed by dpkg (built from source, Docker's official image) has no packages
-# of its version to add: then only the unversioned names can help.
-php_packages=php
-if [ -n "$version" ] && dpkg -S "$(readlink -f "$(command -v php || command -v "$php_config")")" >/dev/null 2>&1; then
+# A PHP that did not come from dpkg (built from source, Docker's official image) has no packages: parts
+# of Debian's PHP beside it would be another PHP.
+own_php=$(command -v "$php_config" || command -v php || true)
+if [ -z "$own_php" ]; then
     php_packages=php$version
+elif dpkg -S "$own_php" >/dev/null 2>&1 || dpkg -S "$(readlink -f "$own_php")" >/dev/null 2>&1; then
+    php_packages=php$version
+else
+    php_packages=FOREIGN
 fi
 phpize=$(printf '%s' "$php_config" | sed 's/php-config/phpize/')
 
@@ -101,6 +108,9 @@ need_all
 [ -n "$missing_tools" ] || exit 0
 
 say "holdfast: 'make $goal' also needs: $missing_tools"
+case $missing_packages in
+*FOREIGN*) die "$own_php does not come from a Debian package." "Add what is missing the way this PHP was installed, then run 'make $goal' again." ;;
+esac
 if ! has apt-get; then
     die "there is no apt-get here." "Install these with the machine's own package manager, then run 'make $goal' again."
 fi
