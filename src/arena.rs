@@ -8,7 +8,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -242,6 +242,8 @@ pub(crate) struct Arena {
     pub(crate) slot_at: AtomicU64,
     /// See [`Arena::identity`].
     pub(crate) identity: AtomicU64,
+    /// This process began a segment, so the next ones may be made ready ahead of need.
+    pub(crate) rolled: AtomicBool,
 }
 
 impl Arena {

@@ -36,6 +36,8 @@ pub const BYTES_PER_SLOT: u64 = 256;
 pub const LANES: u64 = 8;
 /// Segments that only deletes and the sweep may take.
 pub const RESERVE: u64 = 4;
+/// Segments that the maintenance thread makes ready ahead of need.
+pub const PREPARE_AHEAD: usize = 2;
 /// Processes that can be attached at once, unless the creator says otherwise.
 pub const PROCESSES_DEFAULT: u32 = 512;
 /// Most processes that a creator can ask for.

@@ -112,6 +112,7 @@ impl<'a> Lane<'a> {
             }
         }
         let next = segment::activate(self.arena, self.number as u32, privileged)?;
+        self.arena.rolled.store(true, std::sync::atomic::Ordering::Relaxed);
         let old = self.tail;
         self.move_to(segment::start(self.arena, next) + LINE);
         if old != 0 {

@@ -211,6 +211,24 @@ fn back_with_blocks(arena: &Arena, segment: u64) -> Result<()> {
     Ok(())
 }
 
+/// Makes the segments that will be taken next ready to be written: blocks behind them and pages in
+/// this process. It changes no byte, so it needs no claim; a failure shows at the real need.
+pub(crate) fn prepare(arena: &Arena, ahead: usize) {
+    let count = arena.geometry.segments;
+    let hint = arena.meta.load(word::FREE_HINT) % count;
+    let next = (hint..count).filter(|s| state(arena, *s).kind() == FREE).take(ahead);
+    for segment in next {
+        let (from, to) = (start(arena, segment), end(arena, segment));
+        let ready = match arena.data.contains(from, to - from) {
+            true => arena.data.populate(from, to - from).is_ok(),
+            false => back_with_blocks(arena, segment).is_ok(),
+        };
+        if !ready {
+            return;
+        }
+    }
+}
+
 fn full(arena: &Arena) -> Error {
     Error::Full(format!(
         "{} of {} bytes of {} are in use and none can be given back yet; sessions that expire make \

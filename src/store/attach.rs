@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::recover::{self, IndexTooSmall};
@@ -194,6 +194,7 @@ impl Files {
             anchor: AtomicU64::new(0),
             slot_at: AtomicU64::new(self.superblock.geometry.slot(0)),
             identity: AtomicU64::new(0),
+            rolled: AtomicBool::new(false),
         }
     }
 }

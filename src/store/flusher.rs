@@ -4,15 +4,16 @@
 //! segments. Each process that changed something has one while the store is dirty; one of them is
 //! elected by an advisory word with a heartbeat and works, the others watch it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Attachment, sweep, sync};
 use crate::arena::{Arena, word};
 use crate::error::Result;
-use crate::limits::SWEEP_RECORDS;
-use crate::sys::{clock, thread};
+use crate::limits::{PREPARE_AHEAD, SWEEP_RECORDS};
+use crate::log::segment;
+use crate::sys::{clock, futex, thread};
 
 /// Ticks with nothing to do before the thread ends.
 const CLEAN_TICKS: u32 = 2;
@@ -21,12 +22,18 @@ const SWEEP_EVERY_MS: u64 = 5000;
 
 pub(super) struct Flusher {
     running: AtomicBool,
+    /// Shared with the thread, which must not keep the attachment alive while it sleeps.
+    bell: Arc<Bell>,
     life_seen_ms: AtomicU64,
 }
 
 impl Flusher {
     pub(super) fn new() -> Flusher {
-        Flusher { running: AtomicBool::new(false), life_seen_ms: AtomicU64::new(0) }
+        Flusher {
+            running: AtomicBool::new(false),
+            bell: Arc::new(Bell { word: AtomicU32::new(0) }),
+            life_seen_ms: AtomicU64::new(0),
+        }
     }
 
     /// In a child: the parent's thread is not here.
@@ -46,6 +53,24 @@ impl Flusher {
     }
 }
 
+/// Wakes the thread of this process out of turn.
+struct Bell {
+    word: AtomicU32,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.word.store(1, Ordering::Release);
+        futex::wake(&self.word, 1);
+    }
+
+    /// Did it ring? Waits for it, not longer than `limit`.
+    fn wait(&self, limit: Duration) -> bool {
+        futex::wait(&self.word, 0, limit);
+        self.word.swap(0, Ordering::Acquire) == 1
+    }
+}
+
 /// Called after every change: somebody must carry it to the disk, and soon.
 #[inline]
 pub(super) fn changed(attached: &Arc<Attachment>) -> Result<()> {
@@ -56,6 +81,10 @@ pub(super) fn changed(attached: &Arc<Attachment>) -> Result<()> {
     if attached.thread {
         if !attached.flusher.running.load(Ordering::Acquire) {
             start(attached);
+        }
+        if attached.arena.rolled.load(Ordering::Relaxed) {
+            attached.arena.rolled.store(false, Ordering::Relaxed);
+            attached.flusher.bell.ring();
         }
         return Ok(());
     }
@@ -82,14 +111,14 @@ fn start(attached: &Arc<Attachment>) {
     if flusher.running.swap(true, Ordering::AcqRel) {
         return;
     }
-    let weak = Arc::downgrade(attached);
-    if thread::spawn_quiet("holdfast", move || run(&weak)).is_err() {
+    let (weak, bell) = (Arc::downgrade(attached), flusher.bell.clone());
+    if thread::spawn_quiet("holdfast", move || run(&weak, &bell)).is_err() {
         // Tried again at the next change; the kernel writes back on its own in the meantime.
         flusher.running.store(false, Ordering::Release);
     }
 }
 
-fn run(weak: &Weak<Attachment>) {
+fn run(weak: &Weak<Attachment>, bell: &Bell) {
     let mut clean = 0;
     loop {
         let interval = match weak.upgrade() {
@@ -97,13 +126,17 @@ fn run(weak: &Weak<Attachment>) {
             None => return,
         };
         // Sliced, so that a closed store is let go of soon.
-        let mut left = interval;
-        while left > 0 {
-            let slice = left.min(50);
-            std::thread::sleep(Duration::from_millis(slice));
-            left -= slice;
-            if weak.strong_count() == 0 {
-                return;
+        let end = Instant::now() + Duration::from_millis(interval);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let rang = bell.wait(left.min(Duration::from_millis(50)));
+            match weak.upgrade() {
+                Some(attached) if rang => segment::prepare(&attached.arena, PREPARE_AHEAD),
+                Some(_) => {}
+                None => return,
             }
         }
         let Some(attached) = weak.upgrade() else { return };
