@@ -5,7 +5,7 @@
  * so that a slow moment of the machine strikes all of them. The null handler stores nothing: what
  * a cycle costs with it is PHP's own work, and the handler's own cost is what comes on top.
  *
- *   php -n -d extension=holdfast.so -d extension=holdfast_null.so bench/cycle.php [options]
+ *   bench/run.sh [options]
  *     --disk DIR   a directory on a disk        (default: the directory for temporary files)
  *     --tmpfs DIR  a directory in memory        (default: /dev/shm)
  *     --rounds N   rounds per handler and cycle (default: 15)

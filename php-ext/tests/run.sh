@@ -5,9 +5,9 @@ cd "$(dirname "$0")/.." || exit 1
 PHP=${PHP:-$(command -v php)}
 [ -r run-tests.php ] || { echo "no run-tests.php here: run phpize first" >&2; exit 1; }
 
-# The stores of this run are its own, so that two runs do not meet. Others may pass through the
+# The stores of this run are its own, so that two runs do not meet. Everybody may use the
 # directory, because one test opens a store as another user.
-TMPDIR=$(mktemp -d) && chmod 0711 "$TMPDIR" || exit 1
+TMPDIR=$(mktemp -d) && chmod 1777 "$TMPDIR" || exit 1
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 trap 'exit 1' INT TERM
