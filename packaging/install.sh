@@ -47,6 +47,12 @@ put() { # put MODE FILE DESTINATION
     mv -f "$destdir$3.new" "$destdir$3"
     say "  $destdir$3"
 }
+without_debug() { # without_debug FILE: a copy for installation; the one in the build keeps its symbols
+    copy=$scratch/$(basename "$1")
+    cp "$1" "$copy"
+    if has strip; then strip --strip-debug "$copy"; fi
+    printf '%s\n' "$copy"
+}
 drop() { # drop FILE
     if [ -e "$destdir$1" ] || [ -L "$destdir$1" ]; then
         rm -f "$destdir$1"
@@ -67,8 +73,8 @@ do_install() {
 
     say "installed:"
     put 0644 "$stage/include/holdfast.h" "$prefix/include/holdfast.h"
-    put 0644 "$stage/lib/$soname" "$prefix/lib/$soname"
-    put 0644 "$stage/lib/libholdfast.a" "$prefix/lib/libholdfast.a"
+    put 0644 "$(without_debug "$stage/lib/$soname")" "$prefix/lib/$soname"
+    put 0644 "$(without_debug "$stage/lib/libholdfast.a")" "$prefix/lib/libholdfast.a"
     ln -sfn "$soname" "$destdir$prefix/lib/libholdfast.so"
     say "  $destdir$prefix/lib/libholdfast.so"
     sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$("$here/packaging/version.sh")|" \
@@ -76,7 +82,7 @@ do_install() {
     put 0644 "$scratch/holdfast.pc" "$prefix/lib/pkgconfig/holdfast.pc"
     refresh_linker
 
-    put 0644 "$extension" "$extension_dir/holdfast.so"
+    put 0644 "$(without_debug "$extension")" "$extension_dir/holdfast.so"
     cat >"$scratch/holdfast.ini" <<'INI'
 ; configuration for the PHP module holdfast
 ; priority=25
