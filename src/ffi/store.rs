@@ -77,15 +77,15 @@ pub unsafe extern "C" fn holdfast_open(
     store: *mut *mut holdfast_store,
 ) -> c_int {
     guarded(|| {
-        // SAFETY: a string, a struct of the size it says, a place for a pointer, by the rules of
-        // the header.
-        let (address, out) =
-            unsafe { (boundary::address(address)?, Out::required(store, "store")?) };
+        // SAFETY: a place for a pointer, by the rules of the header.
+        let out = unsafe { Out::required(store, "store")? };
         out.set(std::ptr::null_mut());
+        // SAFETY: a string, by the rules of the header.
+        let address = unsafe { boundary::address(address)? };
         let (options, flags) = match options.is_null() {
             true => (Options::default(), 0),
             false => {
-                // SAFETY: as above.
+                // SAFETY: a struct of the size it says, by the rules of the header.
                 let options = unsafe { boundary::versioned(options, "options")? };
                 (rust_options(&options)?, options.flags)
             }
