@@ -88,14 +88,10 @@ need_all() {
     need "php (command line)" "$php_packages-cli" has php
     need "phpize" "$php_packages-dev" has "$phpize"
     need "php-config" "$php_packages-dev" has "$php_config"
-    [ "$goal" = build ] || need "python3" python3 has python3
-    case $goal in
-    test | bench)
+    case $goal in run | test) need "python3" python3 has python3 ;; esac
+    if [ "$goal" = test ]; then
         need "php-fpm" "$php_packages-fpm" fpm_here
         need "nginx" nginx-light has nginx
-        ;;
-    esac
-    if [ "$goal" = test ]; then
         need "valgrind" valgrind has valgrind
         need "strace" strace has strace
         need "a C++ compiler" g++ has c++
