@@ -1,0 +1,340 @@
+//! What every process that has a store open shares, and its geometry: where each word lies.
+//!
+//! `meta` holds control words only. It is derived: a rebuild makes it anew from `data`. The rooms
+//! above (`index`, `log`, `lock`) each own a part of it and never name each other.
+//!
+//! ```text
+//! meta:  header page | process slots | stripes | lanes | lock buckets | tickets | segment table
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::key::KeyHash;
+use crate::limits::*;
+use crate::options::Config;
+use crate::sys::clock::Time;
+use crate::sys::dir::Dir;
+use crate::sys::disk::Disk;
+use crate::sys::map::Map;
+use crate::sys::peers::Peers;
+
+/// Words of the header page of `meta`, as byte offsets. Words written often have a line each.
+pub(crate) mod word {
+    pub(crate) const MAGIC: u64 = 0x000;
+    pub(crate) const READY: u64 = 0x008;
+    pub(crate) const BOOT_ID: u64 = 0x010; // two words
+    pub(crate) const STORE_ID: u64 = 0x020; // two words
+    pub(crate) const DATA_INODE: u64 = 0x030;
+    pub(crate) const INDEX_INODE: u64 = 0x038;
+    pub(crate) const CLEAN: u64 = 0x040;
+    pub(crate) const ANCHOR: u64 = 0x048;
+    pub(crate) const TIME_NAMESPACE: u64 = 0x050;
+    pub(crate) const HOLD_RECLAIM_UNTIL: u64 = 0x058;
+    pub(crate) const RECOVERY_HORIZON: u64 = 0x060;
+    pub(crate) const SYNC_FAILED: u64 = 0x068;
+    pub(crate) const DATA_BYTES: u64 = 0x070;
+    pub(crate) const NEWEST_MS: u64 = 0x078;
+    pub(crate) const NO_ROOM_UNTIL_MS: u64 = 0x080;
+    pub(crate) const RECOVERY_HORIZON_SEQ: u64 = 0x088;
+    pub(crate) const NEXT_SWEEP_MS: u64 = 0x090;
+    pub(crate) const SEQ: u64 = 0x200;
+    pub(crate) const ROUND_STARTED: u64 = 0x240;
+    pub(crate) const ROUND_DONE: u64 = 0x280;
+    pub(crate) const SYNC_LEADER: u64 = 0x2c0;
+    pub(crate) const SYNC_FUTEX: u64 = 0x2c8; // 32 bits
+    pub(crate) const LAST_SYNC_MS: u64 = 0x2d0;
+    pub(crate) const FLUSHER: u64 = 0x300;
+    pub(crate) const FLUSHER_BEAT_MS: u64 = 0x308;
+    pub(crate) const DIRTY: u64 = 0x340;
+    pub(crate) const LIVE_LINES: u64 = 0x380;
+    pub(crate) const KEYS: u64 = 0x3c0;
+    pub(crate) const FREE_SEGMENTS: u64 = 0x400;
+    pub(crate) const SWEEP_CURSOR: u64 = 0x440;
+    pub(crate) const SLOT_HINT: u64 = 0x448;
+    pub(crate) const FREE_HINT: u64 = 0x450;
+    pub(crate) const TICKETS_HIGH: u64 = 0x480;
+    pub(crate) const SLOTS: u64 = 0x1000;
+}
+
+pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x01\x00");
+
+/// Words of a process slot (256 bytes).
+pub(crate) mod slot {
+    pub(crate) const BYTES: u64 = 256;
+    pub(crate) const EPOCH: u64 = 0;
+    pub(crate) const PID: u64 = 8;
+    pub(crate) const PID_NAMESPACE: u64 = 16;
+    pub(crate) const ATTACHED_MS: u64 = 24;
+    /// The first of the counters, see [`super::Count`].
+    pub(crate) const COUNTS: u64 = 64;
+}
+
+/// Words of a stripe (one line).
+pub(crate) mod stripe {
+    pub(crate) const BYTES: u64 = 64;
+    pub(crate) const LATCH: u64 = 0; // 32 bits
+    /// Where the stripe's part of the index is: offset in buckets 40 | log2 of buckets 8 | 16 change count.
+    pub(crate) const TABLE: u64 = 8;
+    /// Redo: armed 1 | lane 7 bits above | slot's place in the index (bytes / 8) in the upper 48.
+    pub(crate) const REDO: u64 = 16;
+    pub(crate) const REDO_SLOT: u64 = 24;
+    pub(crate) const REDO_RECORD: u64 = 32;
+    pub(crate) const REDO_SEQ: u64 = 40;
+}
+
+/// Words of a lane (one line).
+pub(crate) mod lane {
+    pub(crate) const BYTES: u64 = 64;
+    pub(crate) const LATCH: u64 = 0; // 32 bits
+    /// Absolute offset of the tail in `data`; 0 = the lane has no segment.
+    pub(crate) const TAIL: u64 = 8;
+}
+
+/// Words of a segment's row in the table (one line).
+pub(crate) mod segment {
+    pub(crate) const BYTES: u64 = 64;
+    pub(crate) const STATE: u64 = 0;
+    pub(crate) const LIVE: u64 = 8;
+    pub(crate) const NEXT_LOOK_MS: u64 = 16;
+    pub(crate) const ROUND: u64 = 24;
+    pub(crate) const RUN: u64 = 32;
+    pub(crate) const ACTIVATION_SEQ: u64 = 40;
+}
+
+/// Words of the session lock table.
+pub(crate) mod locks {
+    /// A bucket: one line {latch, the first hash of each entry}. The entries lie elsewhere, so that
+    /// all the latches are on a few pages.
+    pub(crate) const BUCKET_BYTES: u64 = 64;
+    pub(crate) const LATCH: u64 = 0; // 32 bits
+    pub(crate) const NAMES: u64 = 8;
+    pub(crate) const ENTRY_BYTES: u64 = 128;
+    pub(crate) const SECOND_HASH: u64 = 0;
+    pub(crate) const OWNER: u64 = 8;
+    pub(crate) const COOKIE: u64 = 16;
+    pub(crate) const FENCE: u64 = 24;
+    pub(crate) const LEASE_MS: u64 = 32;
+    pub(crate) const RENEWED: u64 = 40;
+    pub(crate) const SINCE_MS: u64 = 48;
+    pub(crate) const WAITERS: u64 = 56;
+    pub(crate) const NEXT_TICKET: u64 = 64;
+    pub(crate) const RESERVED_FOR: u64 = 72;
+    pub(crate) const RESERVED_UNTIL_MS: u64 = 80;
+
+    /// A waiter's ticket (one line).
+    pub(crate) const TICKET_BYTES: u64 = 64;
+    pub(crate) const TICKET_FUTEX: u64 = 0; // 32 bits
+    pub(crate) const TICKET_OWNER: u64 = 8;
+    pub(crate) const TICKET_ENTRY: u64 = 16;
+    pub(crate) const TICKET_NUMBER: u64 = 24;
+}
+
+/// What is counted, per process slot; readers add the slots up.
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    Gets,
+    Hits,
+    Sets,
+    Deletes,
+    Touches,
+    Expired,
+    RefusedFull,
+    DamagedReads,
+    LockAcquired,
+    LockWaited,
+    LockTimeouts,
+    LockBroken,
+    LatchStolen,
+    Healed,
+    SyncRounds,
+}
+
+/// Sizes that follow from the store's options, fixed at its creation (but for the index).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) segment_bytes: u64,
+    pub(crate) segments: u64,
+    pub(crate) lanes: u64,
+    pub(crate) slots: u64,
+    /// Buckets of each stripe of a new index; a power of two.
+    pub(crate) stripe_buckets: u64,
+}
+
+impl Geometry {
+    pub(crate) fn new(config: &Config, cores: u64) -> Geometry {
+        let segment_bytes = (config.max_bytes / SEGMENTS_WANTED)
+            .clamp(SEGMENT_LOW, SEGMENT_HIGH)
+            .next_power_of_two()
+            .min(SEGMENT_HIGH);
+        let segments = config.max_bytes / segment_bytes;
+        let buckets = config.max_bytes / BYTES_PER_SLOT / BUCKET_SLOTS / STRIPES;
+        Geometry {
+            segment_bytes,
+            segments,
+            lanes: cores.clamp(1, LANES).min(segments / 8).max(1),
+            slots: config.max_processes as u64,
+            stripe_buckets: buckets.max(2 * PROBE_BUCKETS).next_power_of_two(),
+        }
+    }
+
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.segments * self.segment_bytes
+    }
+
+    pub(crate) fn index_bytes(&self) -> u64 {
+        STRIPES * self.stripe_buckets * BUCKET_SLOTS * 8
+    }
+
+    pub(crate) fn stripe(&self, stripe: u64) -> u64 {
+        word::SLOTS + self.slots * slot::BYTES + stripe * stripe::BYTES
+    }
+
+    pub(crate) fn lane(&self, lane: u64) -> u64 {
+        self.stripe(STRIPES) + lane * lane::BYTES
+    }
+
+    pub(crate) fn lock_bucket(&self, bucket: u64) -> u64 {
+        self.lane(LANES) + bucket * locks::BUCKET_BYTES
+    }
+
+    /// An entry of the lock table; `place` is the bucket's number times the ways, plus the way.
+    pub(crate) fn lock_entry(&self, place: u64) -> u64 {
+        self.lock_bucket(LOCK_BUCKETS) + place * locks::ENTRY_BYTES
+    }
+
+    pub(crate) fn ticket(&self, ticket: u64) -> u64 {
+        self.lock_entry(LOCK_BUCKETS * LOCK_WAYS) + ticket * locks::TICKET_BYTES
+    }
+
+    pub(crate) fn segment(&self, segment: u64) -> u64 {
+        self.ticket(TICKETS) + segment * segment::BYTES
+    }
+
+    pub(crate) fn slot(&self, slot: u32) -> u64 {
+        word::SLOTS + slot as u64 * slot::BYTES
+    }
+
+    pub(crate) fn meta_bytes(&self) -> u64 {
+        self.segment(self.segments).next_multiple_of(4096)
+    }
+}
+
+/// An attached store, as one process sees it.
+pub(crate) struct Arena {
+    pub(crate) dir: Dir,
+    pub(crate) data: Map,
+    pub(crate) index: Map,
+    pub(crate) meta: Map,
+    pub(crate) geometry: Geometry,
+    pub(crate) config: Config,
+    pub(crate) peers: Peers,
+    pub(crate) time: Time,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) hash: KeyHash,
+    pub(crate) secret: [u64; 2],
+    pub(crate) operation_timeout: Duration,
+    /// Store time minus boot time, milliseconds.
+    pub(crate) anchor: AtomicU64,
+    /// This process's slot in `meta`, as a byte offset.
+    pub(crate) slot_at: AtomicU64,
+    /// See [`Arena::identity`].
+    pub(crate) identity: AtomicU64,
+    /// This process began a segment, so the next ones may be made ready ahead of need.
+    pub(crate) rolled: AtomicBool,
+}
+
+impl Arena {
+    /// Store time: unix milliseconds that never jump while the machine runs.
+    #[inline]
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.time.boot_ms().wrapping_add(self.anchor.load(Ordering::Relaxed))
+    }
+
+    /// The next version or fence: never issued twice.
+    #[inline]
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.meta.add(word::SEQ, 1) + 1
+    }
+
+    /// Counts in this process's slot.
+    #[inline]
+    pub(crate) fn count(&self, what: Count) {
+        self.count_many(what, 1);
+    }
+
+    pub(crate) fn count_many(&self, what: Count, amount: u64) {
+        let at = self.slot_at.load(Ordering::Relaxed) + slot::COUNTS + what as u64 * 8;
+        self.meta.count(at, amount);
+    }
+
+    /// The sum over all slots, dead ones included.
+    pub(crate) fn counted(&self, what: Count) -> u64 {
+        (0..self.geometry.slots)
+            .map(|s| self.meta.load(self.geometry.slot(s as u32) + slot::COUNTS + what as u64 * 8))
+            .fold(0, u64::wrapping_add)
+    }
+
+    /// The error for a latch whose owner lives but does not let go.
+    #[cold]
+    pub(crate) fn busy(&self, what: &str, owner: Option<u32>) -> Error {
+        let pid = owner
+            .filter(|slot| (*slot as u64) < self.geometry.slots)
+            .map(|slot| self.meta.load(self.geometry.slot(slot) + slot::PID));
+        Error::Busy(match pid {
+            Some(pid) => format!(
+                "{what} has been held for {} ms by process {pid}, which is stopped; continue it \
+                 (kill -CONT {pid}) or end it",
+                self.operation_timeout.as_millis()
+            ),
+            None => format!("{what} stayed busy for {} ms", self.operation_timeout.as_millis()),
+        })
+    }
+
+    /// This process as the owner of a session lock: its slot and the slot's epoch.
+    #[inline]
+    pub(crate) fn identity(&self) -> u64 {
+        self.identity.load(Ordering::Relaxed)
+    }
+
+    /// Becomes the owner of a process slot that was just claimed.
+    pub(crate) fn begin_life(&self, number: u32) {
+        let at = self.geometry.slot(number);
+        let epoch = self.meta.add(at + slot::EPOCH, 1) + 1;
+        self.slot_at.store(at, Ordering::Release);
+        self.identity.store((epoch << 16) | (number as u64 + 1), Ordering::Release);
+    }
+
+    /// Is the process that once had this identity gone?
+    pub(crate) fn is_gone(&self, identity: u64) -> bool {
+        let Some(owner) = (identity & 0xffff).checked_sub(1) else { return true };
+        owner >= self.geometry.slots
+            || self.meta.load(self.geometry.slot(owner as u32) + slot::EPOCH) << 16
+                != identity & !0xffff
+            || !self.peers.alive(owner as u32)
+    }
+
+    /// The process id of an identity, for messages.
+    pub(crate) fn pid_of(&self, identity: u64) -> u64 {
+        match (identity & 0xffff).checked_sub(1) {
+            Some(owner) if owner < self.geometry.slots => {
+                self.meta.load(self.geometry.slot(owner as u32) + slot::PID)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Refused after a failed sync: nobody can tell what is on the disk.
+    pub(crate) fn check_sync(&self) -> Result<()> {
+        if self.meta.load(word::SYNC_FAILED) == 0 {
+            return Ok(());
+        }
+        Err(Error::SyncFailed(format!(
+            "{}: an earlier sync to disk failed, so writes are not known to be durable; look at \
+             the kernel's log, then close all processes of this store and open it again",
+            self.dir.join("data").display()
+        )))
+    }
+}

@@ -1,0 +1,176 @@
+//! The seam between those who keep sessions and the engine that keeps them.
+//!
+//! The C ABI and everything above it see only [`Backend`] and [`open`]. The local store is one
+//! engine; an address with a scheme names another.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
+use crate::options::{Options, Ttl};
+use crate::store::{Expect, Item, Stats, Store, Stored};
+
+/// The outcome of opening a session: its lock, and what is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// The lock is the caller's; the value, if there is one, was read.
+    Open(Held, Option<Item>),
+    /// See [`Acquired::TimedOut`].
+    TimedOut(Holder),
+    /// See [`Acquired::Stopped`].
+    Stopped(Holder),
+    /// See [`Acquired::Crowded`].
+    Crowded(Holder),
+}
+
+/// What closing a session does before it gives the lock back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// Stores the value.
+    Write {
+        /// The new value.
+        value: &'a [u8],
+        /// The caller's own bits.
+        flags: u32,
+        /// Its lifetime.
+        ttl: Ttl,
+    },
+    /// Gives what is stored a new lifetime.
+    Touch(Ttl),
+    /// Nothing.
+    Nothing,
+}
+
+/// Everything that an engine does; the verbs of [`Store`], with the same meaning.
+#[allow(missing_docs, reason = "each verb is documented at Store")]
+pub trait Backend: Send + Sync {
+    fn get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<Option<Item>>;
+    fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>>;
+    fn exists(&self, key: &[u8]) -> Result<Option<Item>>;
+    fn put(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: u32,
+        ttl: Ttl,
+        expect: Expect,
+        held: Option<&Held>,
+    ) -> Result<Stored>;
+    fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored>;
+    fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored>;
+    fn expire(&self, max_records: u64) -> Result<u64>;
+    fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired>;
+    fn renew(&self, key: &[u8], held: &Held, lease: Option<Duration>) -> Result<bool>;
+    fn unlock(&self, key: &[u8], held: &Held) -> Result<bool>;
+    fn locks(&self, limit: usize) -> Result<Vec<LockInfo>>;
+    fn key_hash(&self, key: &[u8]) -> Result<u64>;
+    fn sync(&self) -> Result<()>;
+    fn stats(&self) -> Result<Stats>;
+
+    /// Takes the lock and reads the value: one round trip where the engine is far away.
+    fn open_session(
+        &self,
+        key: &[u8],
+        cookie: u64,
+        wait: &Wait,
+        out: &mut Vec<u8>,
+    ) -> Result<Session> {
+        let held = match self.lock(key, cookie, wait)? {
+            Acquired::Held(held) => held,
+            Acquired::TimedOut(holder) => return Ok(Session::TimedOut(holder)),
+            Acquired::Stopped(holder) => return Ok(Session::Stopped(holder)),
+            Acquired::Crowded(holder) => return Ok(Session::Crowded(holder)),
+        };
+        match self.get(key, out) {
+            Ok(item) => Ok(Session::Open(held, item)),
+            Err(error) => {
+                // The caller learns of no lock, so it must not keep one.
+                let _ = self.unlock(key, &held);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes or touches under the lock, then gives it back: one round trip where far away.
+    fn close_session(&self, key: &[u8], held: &Held, change: Change) -> Result<Stored> {
+        let done = match change {
+            Change::Write { value, flags, ttl } => {
+                self.put(key, value, flags, ttl, Expect::Any, Some(held))
+            }
+            Change::Touch(ttl) => self.touch(key, ttl, Some(held)),
+            Change::Nothing => Ok(Stored::Done(0)),
+        };
+        let had_it = self.unlock(key, held)?;
+        match done {
+            Ok(Stored::Done(_)) if !had_it => Ok(Stored::Lost),
+            other => other,
+        }
+    }
+}
+
+impl Backend for Store {
+    fn get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<Option<Item>> {
+        Store::get(self, key, out)
+    }
+    fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>> {
+        Store::get_touch(self, key, ttl, out)
+    }
+    fn exists(&self, key: &[u8]) -> Result<Option<Item>> {
+        Store::exists(self, key)
+    }
+    fn put(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: u32,
+        ttl: Ttl,
+        expect: Expect,
+        held: Option<&Held>,
+    ) -> Result<Stored> {
+        Store::put(self, key, value, flags, ttl, expect, held)
+    }
+    fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
+        Store::touch(self, key, ttl, held)
+    }
+    fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored> {
+        Store::delete(self, key, expected, held)
+    }
+    fn expire(&self, max_records: u64) -> Result<u64> {
+        Store::expire(self, max_records)
+    }
+    fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired> {
+        Store::lock(self, key, cookie, wait)
+    }
+    fn renew(&self, key: &[u8], held: &Held, lease: Option<Duration>) -> Result<bool> {
+        Store::renew(self, key, held, lease)
+    }
+    fn unlock(&self, key: &[u8], held: &Held) -> Result<bool> {
+        Store::unlock(self, key, held)
+    }
+    fn locks(&self, limit: usize) -> Result<Vec<LockInfo>> {
+        Store::locks(self, limit)
+    }
+    fn key_hash(&self, key: &[u8]) -> Result<u64> {
+        Store::key_hash(self, key)
+    }
+    fn sync(&self) -> Result<()> {
+        Store::sync(self)
+    }
+    fn stats(&self) -> Result<Stats> {
+        Store::stats(self)
+    }
+}
+
+/// Opens a store by its address: a directory. An address with a scheme (`redis://host`) names an
+/// engine that this version does not have yet, and says so.
+pub fn open(address: &str, options: &Options) -> Result<Box<dyn Backend>> {
+    match address.split_once("://") {
+        Some(("file", path)) => Ok(Box::new(Store::open(Path::new(path), options)?)),
+        Some((scheme, _)) => Err(Error::Unsupported(format!(
+            "{scheme}:// addresses are not supported by this version ({}); give a directory",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        None => Ok(Box::new(Store::open(Path::new(address), options)?)),
+    }
+}

@@ -1,0 +1,116 @@
+//! Versions, names, the last sentence, statistics.
+
+use std::ffi::{c_char, c_int};
+
+use super::boundary::{self, VersionedOut, guarded};
+use super::results::*;
+use super::types::*;
+use crate::options::Sync;
+use crate::store::Stats;
+
+/// The HOLDFAST_ABI_VERSION of the library that is loaded.
+///
+/// A program compiled against an older header works with a newer library of the same number. One
+/// that needs functions of a newer header finds out by the linker. Never blocks, never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn holdfast_abi_version() -> c_int {
+    HOLDFAST_ABI_VERSION
+}
+
+/// The version of the library that is loaded, as "0.1.0". Static: never free it.
+#[unsafe(no_mangle)]
+pub extern "C" fn holdfast_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    VERSION.as_ptr().cast()
+}
+
+/// The name of a result, as "HOLDFAST_E_FULL"; "HOLDFAST_UNKNOWN" for a number that this library
+/// does not return. Static: never free it. For people; programs compare the numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn holdfast_result_name(result: c_int) -> *const c_char {
+    name(result).as_ptr()
+}
+
+/// A sentence about the last failure (negative result) of a call by this thread: what, where, and
+/// where possible the command that mends it. In UTF-8 but for paths, which are given as well as
+/// UTF-8 can; without a newline; at most 2047 bytes.
+///
+/// Never NULL; empty if nothing failed yet. Outcomes and successes leave it alone, so look at it
+/// only after a negative result. The memory is the thread's own: valid until its next call of this
+/// library, at most until the thread ends; never free it. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn holdfast_last_error() -> *const c_char {
+    boundary::sentence()
+}
+
+/// Reads counters and sizes of the store, over all processes.
+///
+/// Parameters: `out`: the caller's, with `struct_size` set; the rest is written on HOLDFAST_OK.
+///
+/// Results: HOLDFAST_OK. It asks after each process slot and counts the locks, up to a millisecond
+/// in all: for a status page, not for each request. Waits for nobody. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_stats_get(
+    store: *mut holdfast_store,
+    out: *mut holdfast_stats,
+) -> c_int {
+    guarded(|| {
+        // SAFETY: a live handle and a struct of the size it says, by the rules of the header.
+        let (store, out) =
+            unsafe { (boundary::store(store)?, VersionedOut::required(out, "out")?) };
+        out.set(c_stats(&store.stats()?));
+        Ok(HOLDFAST_OK)
+    })
+}
+
+fn c_stats(stats: &Stats) -> holdfast_stats {
+    let lifetime = |ms: u64| match ms {
+        0 => HOLDFAST_TTL_NEVER,
+        ms => i64::try_from(ms).unwrap_or(i64::MAX),
+    };
+    holdfast_stats {
+        struct_size: size_of::<holdfast_stats>(),
+        keys: stats.keys,
+        live_bytes: stats.live_bytes,
+        data_bytes: stats.data_bytes,
+        max_bytes: stats.max_bytes,
+        max_value_bytes: stats.max_value_bytes,
+        index_bytes: stats.index_bytes,
+        index_slots: stats.index_slots,
+        segment_bytes: stats.segment_bytes,
+        segments: stats.segments,
+        segments_free: stats.segments_free,
+        gets: stats.gets,
+        hits: stats.hits,
+        sets: stats.sets,
+        deletes: stats.deletes,
+        touches: stats.touches,
+        expired: stats.expired,
+        refused_full: stats.refused_full,
+        damaged_reads: stats.damaged_reads,
+        lock_acquired: stats.lock_acquired,
+        lock_waited: stats.lock_waited,
+        lock_timeouts: stats.lock_timeouts,
+        lock_broken: stats.lock_broken,
+        latch_stolen: stats.latch_stolen,
+        healed: stats.healed,
+        sync_rounds: stats.sync_rounds,
+        sync: match stats.sync {
+            Sync::None => HOLDFAST_SYNC_NONE,
+            Sync::Periodic => HOLDFAST_SYNC_PERIODIC,
+            Sync::Always => HOLDFAST_SYNC_ALWAYS,
+        } as u64,
+        sync_interval_ms: stats.sync_interval_ms,
+        format_major: stats.format_major,
+        format_minor: stats.format_minor,
+        processes: stats.processes,
+        max_processes: stats.max_processes,
+        locks_held: stats.locks_held,
+        lock_waiters: stats.lock_waiters,
+        last_sync_age_ms: stats.last_sync_age_ms,
+        not_persistent: stats.not_persistent as u64,
+        options_differ: stats.options_differ as u64,
+        default_ttl_ms: lifetime(stats.default_ttl_ms),
+        max_ttl_ms: lifetime(stats.max_ttl_ms),
+    }
+}

@@ -1,0 +1,23 @@
+//! The C ABI: everything that C, PHP and other languages see of Holdfast.
+//!
+//! Each exported function checks its arguments, calls one verb of [`crate::Store`] and turns the
+//! answer into a number. All checks of pointers, lengths and struct sizes, the net under panics
+//! and the error sentences are in [`boundary`]; the other files hold no rule of their own. The doc
+//! comments in these files *are* the C manual: `include/holdfast.h` is generated from them, with
+//! the introduction from `include/cbindgen.toml`, and a test compares it with the committed one.
+//!
+//! Nothing in the library calls this room.
+//!
+//! To add a function: write it here with its page (what it does, parameters with units, results,
+//! ownership, blocking, threads, fork), regenerate the header, and add it to `tests/capi`. Names,
+//! parameter order and numbers are never changed and never reused; structs only grow at the end.
+
+mod boundary;
+mod info;
+mod locks;
+mod results;
+mod store;
+#[cfg(test)]
+mod tests;
+mod types;
+mod values;

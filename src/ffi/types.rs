@@ -1,0 +1,283 @@
+//! The structs of the C ABI, with their names in C.
+//!
+//! A struct that begins with `struct_size` may grow at its end in later versions.
+#![allow(non_camel_case_types, reason = "these are the C names")]
+
+use std::ffi::{c_int, c_void};
+
+use super::boundary::Versioned;
+
+/// An open store. Any number of threads may share one.
+pub struct holdfast_store {
+    pub(super) store: crate::Store,
+}
+
+/// Memory for values that are read, owned by the caller, allocated and grown by the library.
+///
+/// Start with all zero (`holdfast_buffer b = {0}`), pass it to as many calls as you like, one at a
+/// time, and give it to holdfast_buffer_free() at the end. The bytes at `data` are the caller's to
+/// read and change until the next call with this buffer. `len` is the length of the value after
+/// HOLDFAST_OK and 0 after anything else, so that a value of an earlier call is never mistaken for
+/// this one's. `data` may be NULL when `len` is 0. No NUL is added after the value.
+/// Never realloc() or free() `data`, and set none of the three fields by hand.
+#[repr(C)]
+pub struct holdfast_buffer {
+    /// First byte of the value.
+    pub data: *mut u8,
+    /// Length of the value, bytes.
+    pub len: usize,
+    /// Bytes allocated.
+    pub capacity: usize,
+}
+
+/// How to open a store; 0 in any field is the default. Set it up with holdfast_options_init().
+///
+/// The fields from `sync` to `max_ttl_ms`, `max_processes` and HOLDFAST_SIPHASH belong to the
+/// *store*: its creator sets them. An opener that asks for something else than the store has is
+/// not obeyed, and sees `options_differ` in the statistics; one that leaves them 0 takes what is
+/// there.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_options {
+    /// sizeof(holdfast_options).
+    pub struct_size: usize,
+    /// HOLDFAST_CREATE and the other flags, or-ed.
+    pub flags: u32,
+    /// HOLDFAST_SYNC_...
+    pub sync: u32,
+    /// In HOLDFAST_SYNC_PERIODIC: milliseconds that a power loss may cost; default 1000.
+    pub sync_interval_ms: u64,
+    /// Cap of the data on disk, bytes; default 1 GiB. At least 8 times max_value_bytes.
+    pub max_bytes: u64,
+    /// Longest value, bytes; default 1 MiB, at most 64 MiB.
+    pub max_value_bytes: u64,
+    /// Lifetime of what is stored with HOLDFAST_TTL_DEFAULT, milliseconds; default: for ever.
+    pub default_ttl_ms: i64,
+    /// No lifetime is longer than this, milliseconds; default: no bound.
+    pub max_ttl_ms: i64,
+    /// How long an operation may wait for a process that is stopped in the middle of a write,
+    /// milliseconds; default 5000.
+    pub operation_timeout_ms: u64,
+    /// How long holdfast_open() may wait for a process that creates or recovers the store,
+    /// milliseconds; default 30000.
+    pub open_timeout_ms: u64,
+    /// How many processes may have the store open at once; default 512, at most 16384.
+    pub max_processes: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// What is known of a value beside its bytes. Set `struct_size` before each call that fills it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_item {
+    /// sizeof(holdfast_item).
+    pub struct_size: usize,
+    /// Changes with every write and never repeats, not even for a key that was deleted between.
+    pub version: u64,
+    /// Milliseconds left to live; -1 = for ever.
+    pub ttl_ms: i64,
+    /// Length of the value, bytes.
+    pub value_len: u64,
+    /// The 32 bits that the writer gave.
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Called while a thread waits for a session lock: at least every 50 ms, and after a signal.
+/// Non-zero ends the wait with HOLDFAST_STOPPED.
+///
+/// It runs on the waiting thread and holds nothing of the store, so it may call this library,
+/// except holdfast_close() on the store and anything on the buffer that the waiting call was
+/// given. It must return: longjmp(), a C++ exception or the cancellation of the thread would leave
+/// a dead ticket in the queue of the lock and is undefined behaviour. Note what you want to do,
+/// return 1, and do it after the call has returned.
+pub type holdfast_stop_fn = Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>;
+
+/// How to wait for a session lock. All zero but `struct_size` = only try, no lease.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_wait {
+    /// sizeof(holdfast_wait).
+    pub struct_size: usize,
+    /// Milliseconds to wait at most; 0 = only try, -1 = as long as it takes.
+    pub timeout_ms: i64,
+    /// A waiter may take the lock from a holder that has not renewed it for this many
+    /// milliseconds, although it is alive; 0 = never. (A dead holder's lock is free at once.)
+    pub lease_ms: i64,
+    /// Give up at once with HOLDFAST_CROWDED when this many wait already; 0 = no limit.
+    pub max_waiters: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Asked while waiting; may be NULL.
+    pub stop: holdfast_stop_fn,
+    /// Passed to `stop`, otherwise untouched.
+    pub stop_context: *mut c_void,
+}
+
+/// A session lock that this process holds, as far as it knows: each write with it checks.
+///
+/// Plain data, owned by the caller: it may be copied and needs no release of its own. `fence` 0 =
+/// no lock. Another process, a child of fork() too, can do nothing with a copy.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct holdfast_lock {
+    /// A number that is never issued twice; 0 = none.
+    pub fence: u64,
+    /// The owner's own choice, see holdfast_lock_acquire().
+    pub cookie: u64,
+    /// Where the library finds the lock again.
+    pub place: u64,
+    /// 0.
+    pub reserved: u64,
+}
+
+/// Who has a lock, for messages. Set `struct_size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_holder {
+    /// sizeof(holdfast_holder).
+    pub struct_size: usize,
+    /// Process id in the holder's own PID namespace, which may not be yours: for messages only.
+    pub pid: u64,
+    /// Milliseconds since it took the lock.
+    pub age_ms: u64,
+    /// How many wait for it.
+    pub waiters: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// A line of the list that holdfast_locks() makes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_lock_info {
+    /// sizeof(holdfast_lock_info).
+    pub struct_size: usize,
+    /// holdfast_key_hash() of the key; the key itself is not kept.
+    pub key_hash: u64,
+    /// Process id of the holder in its own PID namespace, for messages only.
+    pub pid: u64,
+    /// Milliseconds since it took the lock.
+    pub age_ms: u64,
+    /// Its lease, milliseconds; 0 = none.
+    pub lease_ms: i64,
+    /// The fence of the lock.
+    pub fence: u64,
+    /// How many wait for it.
+    pub waiters: u32,
+    /// 1 = the holder can still run; 0 = it is dead, and whoever asks next has the lock.
+    pub owner_alive: u32,
+}
+
+/// Counters and sizes, over all processes. Set `struct_size` before the call.
+///
+/// The counters start at 0 when the store is created and again after a power loss; each may lag
+/// by operations that are in flight.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_stats {
+    /// sizeof(holdfast_stats).
+    pub struct_size: usize,
+    /// Keys stored, those that have expired but were not swept yet included.
+    pub keys: u64,
+    /// Bytes of records that are current.
+    pub live_bytes: u64,
+    /// Bytes of the file `data`.
+    pub data_bytes: u64,
+    /// Cap of the data, bytes.
+    pub max_bytes: u64,
+    /// Longest value, bytes.
+    pub max_value_bytes: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// Keys that the index has room for at most.
+    pub index_slots: u64,
+    /// Size of a segment, bytes: the unit in which space is taken and freed.
+    pub segment_bytes: u64,
+    /// Segments that max_bytes allows.
+    pub segments: u64,
+    /// Segments that are free.
+    pub segments_free: u64,
+    /// Reads.
+    pub gets: u64,
+    /// Reads that found a value.
+    pub hits: u64,
+    /// Values stored.
+    pub sets: u64,
+    /// Values deleted.
+    pub deletes: u64,
+    /// Lifetimes renewed.
+    pub touches: u64,
+    /// Values dropped because they had expired.
+    pub expired: u64,
+    /// Writes refused with HOLDFAST_E_FULL.
+    pub refused_full: u64,
+    /// Reads that met damaged bytes.
+    pub damaged_reads: u64,
+    /// Session locks taken.
+    pub lock_acquired: u64,
+    /// Of these and of those given up: how many had to wait.
+    pub lock_waited: u64,
+    /// Waits that ended with HOLDFAST_HELD.
+    pub lock_timeouts: u64,
+    /// Leases broken by a waiter.
+    pub lock_broken: u64,
+    /// Internal latches taken over from processes that died in an operation.
+    pub latch_stolen: u64,
+    /// Half-done operations of dead processes finished or dropped.
+    pub healed: u64,
+    /// Syncs of the data to the disk.
+    pub sync_rounds: u64,
+    /// HOLDFAST_SYNC_... of the store.
+    pub sync: u64,
+    /// See holdfast_options.
+    pub sync_interval_ms: u64,
+    /// Format of the files.
+    pub format_major: u64,
+    /// See format_major; a change here is compatible.
+    pub format_minor: u64,
+    /// Processes that have the store open now.
+    pub processes: u64,
+    /// How many may.
+    pub max_processes: u64,
+    /// Session locks held now.
+    pub locks_held: u64,
+    /// Threads that wait for session locks now.
+    pub lock_waiters: u64,
+    /// Milliseconds since the last finished sync; UINT64_MAX = none since the boot.
+    pub last_sync_age_ms: u64,
+    /// 1 = the store is on a tmpfs: a reboot loses everything.
+    pub not_persistent: u64,
+    /// 1 = this process asked for other options than the store has.
+    pub options_differ: u64,
+    /// Lifetime given by HOLDFAST_TTL_DEFAULT, milliseconds; -1 = for ever.
+    pub default_ttl_ms: i64,
+    /// Longest lifetime, milliseconds; -1 = no bound.
+    pub max_ttl_ms: i64,
+}
+
+macro_rules! versioned {
+    ($($name:ident: $first:literal),* $(,)?) => {$(
+        // SAFETY: repr(C), begins with `struct_size: usize`, and all zero is a valid value.
+        unsafe impl Versioned for $name {
+            const NAME: &'static str = stringify!($name);
+            const FIRST_SIZE: usize = $first;
+        }
+        const _: () = {
+            assert!(std::mem::offset_of!($name, struct_size) == 0);
+            assert!(size_of::<$name>() >= $first, "a struct of the ABI never shrinks");
+        };
+    )*};
+}
+
+// The sizes in ABI 1 on 64-bit machines, the only ones that the store supports. They stay.
+versioned! {
+    holdfast_options: 80,
+    holdfast_item: 40,
+    holdfast_wait: 48,
+    holdfast_holder: 32,
+    holdfast_lock_info: 56,
+    holdfast_stats: 312,
+}

@@ -1,0 +1,69 @@
+//! Every maximum and alignment of the store, in one place, checked against each other.
+//!
+//! A loop, buffer or wait anywhere in the library is bounded by a number from this file.
+
+/// The unit of space in `data`, bytes: records and segments start on it.
+pub const LINE: u64 = 64;
+/// Longest key, bytes.
+pub const KEY_MAX: usize = 1024;
+/// Longest value that any store can be created for, bytes.
+pub const VALUE_MAX: u64 = 64 << 20;
+/// Value limit of a store that was created without one, bytes.
+pub const VALUE_DEFAULT: u64 = 1 << 20;
+/// Smallest and largest cap of a store's data, bytes; the upper end is what a slot can address.
+pub const MAX_BYTES_LOW: u64 = 1 << 20;
+/// See [`MAX_BYTES_LOW`].
+pub const MAX_BYTES_HIGH: u64 = 1 << 40;
+/// Cap of a store that was created without one, bytes.
+pub const MAX_BYTES_DEFAULT: u64 = 1 << 30;
+/// A store is at least this many times its largest value.
+pub const VALUES_IN_STORE: u64 = 8;
+/// Segment sizes, bytes: smaller in small stores, so that there are always enough to recycle.
+pub const SEGMENT_LOW: u64 = 64 << 10;
+/// See [`SEGMENT_LOW`].
+pub const SEGMENT_HIGH: u64 = 1 << 20;
+/// How many segments a store aims at before its segments grow.
+pub const SEGMENTS_WANTED: u64 = 64;
+/// Parts of the index with a latch each; the top eight bits of a key's hash choose.
+pub const STRIPES: u64 = 256;
+/// Slots in a bucket: one cache line.
+pub const BUCKET_SLOTS: u64 = 8;
+/// A key is in one of this many buckets after its home bucket, or nowhere.
+pub const PROBE_BUCKETS: u64 = 8;
+/// A new index has a slot for this many bytes of data.
+pub const BYTES_PER_SLOT: u64 = 256;
+/// Places to append at; about one per core.
+pub const LANES: u64 = 8;
+/// Segments that only deletes and the sweep may take.
+pub const RESERVE: u64 = 4;
+/// Segments that the maintenance thread makes ready ahead of need.
+pub const PREPARE_AHEAD: usize = 2;
+/// Processes that can be attached at once, unless the creator says otherwise.
+pub const PROCESSES_DEFAULT: u32 = 512;
+/// Most processes that a creator can ask for.
+pub const PROCESSES_MAX: u32 = 16_384;
+/// Buckets of the session lock table.
+pub const LOCK_BUCKETS: u64 = 2048;
+/// Locks in one bucket.
+pub const LOCK_WAYS: u64 = 7;
+/// Waiters for session locks, all locks together.
+pub const TICKETS: u64 = 4096;
+/// Longest lifetime that a record can carry, milliseconds (its word has 48 bits).
+pub const TIME_MAX: u64 = (1 << 48) - 2;
+/// Reads without a latch before a read takes it.
+pub const READ_RETRIES: u32 = 8;
+/// Spins on a latch before its owner is probed.
+pub const LATCH_SPINS: u32 = 100;
+/// Version numbers skipped by every rebuild, so that none is issued twice.
+pub const SEQ_STEP: u64 = 1 << 40;
+/// Bytes of one recovery batch or one bounded sweep step, records.
+pub const SWEEP_RECORDS: u64 = 4096;
+
+const _: () = {
+    assert!(SEGMENT_LOW.is_multiple_of(4096) && SEGMENT_HIGH.is_multiple_of(SEGMENT_LOW));
+    assert!(MAX_BYTES_HIGH / LINE <= 1 << 34);
+    assert!(VALUE_MAX < u32::MAX as u64);
+    assert!(MAX_BYTES_LOW / SEGMENT_LOW >= 2 * RESERVE);
+    assert!(PROCESSES_MAX < u16::MAX as u32);
+    assert!(STRIPES == 256);
+};

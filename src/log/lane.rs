@@ -1,0 +1,194 @@
+//! Lanes: the places where records are appended, each under a latch, each in one segment.
+//!
+//! A lane's position is one word, the absolute offset of its tail. A record is written behind the
+//! tail with its first word zero; storing that word makes it whole, moving the tail makes it part
+//! of the log. So a death leaves at most one record behind the tail, and a thief zeroes its first
+//! word.
+
+use std::time::Duration;
+
+use super::record::{ENCODED, Header, value_offset};
+use super::segment::{self, ACTIVE, SEALED};
+use crate::arena::{Arena, Count, lane};
+use crate::error::Result;
+use crate::limits::LINE;
+use crate::sys::latch::{self, Taken};
+
+/// A lane that this thread holds.
+pub(crate) struct Lane<'a> {
+    arena: &'a Arena,
+    number: u64,
+    tail: u64,
+}
+
+impl<'a> Lane<'a> {
+    /// Takes this process's lane, or another if that one is busy.
+    pub(crate) fn acquire(arena: &'a Arena) -> Result<Lane<'a>> {
+        let (me, lanes) = (arena.peers.slot(), arena.geometry.lanes);
+        for i in 0..lanes {
+            let number = (me as u64 + i) % lanes;
+            if latch::try_acquire(arena.meta.cell(arena.geometry.lane(number)), me) {
+                return Ok(Lane::taken(arena, number, Taken::Free));
+            }
+        }
+        Lane::acquire_number(arena, me as u64 % lanes)
+    }
+
+    /// Takes one lane, waiting for it.
+    pub(crate) fn acquire_number(arena: &'a Arena, number: u64) -> Result<Lane<'a>> {
+        let cell = arena.meta.cell(arena.geometry.lane(number) + lane::LATCH);
+        let short = arena.operation_timeout.min(Duration::from_millis(20));
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(taken) = latch::acquire(cell, &arena.peers, short) {
+                return Ok(Lane::taken(arena, number, taken));
+            }
+            waited += short;
+            if waited >= arena.operation_timeout {
+                return Err(arena.busy("the end of the log", latch::owner(cell)));
+            }
+        }
+    }
+
+    fn taken(arena: &'a Arena, number: u64, how: Taken) -> Lane<'a> {
+        let mut lane = Lane { arena, number, tail: 0 };
+        if how == Taken::Stolen {
+            arena.count(Count::LatchStolen);
+            lane.heal();
+        }
+        lane.tail = lane.position();
+        lane
+    }
+
+    fn row(&self) -> u64 {
+        self.arena.geometry.lane(self.number)
+    }
+
+    /// The tail, or 0 if the lane has no segment (or its word is damaged: then it takes a new one).
+    fn position(&self) -> u64 {
+        let tail = self.arena.meta.load(self.row() + lane::TAIL);
+        // A full segment's tail is the start of the next: look at the line before it.
+        let segment = segment::of(self.arena, tail.wrapping_sub(1));
+        let fits = tail != 0
+            && tail.is_multiple_of(LINE)
+            && segment < self.arena.geometry.segments
+            && self.arena.data.contains(segment::start(self.arena, segment), LINE)
+            && self.owns(segment);
+        if fits { tail } else { 0 }
+    }
+
+    fn owns(&self, segment: u64) -> bool {
+        let state = segment::state(self.arena, segment);
+        state.kind() == ACTIVE && state.arg() as u64 == self.number
+    }
+
+    /// After a death: no whole record behind the tail, no second segment of this lane.
+    fn heal(&mut self) {
+        let arena = self.arena;
+        let tail = self.position();
+        let mine = if tail == 0 { u64::MAX } else { segment::of(arena, tail - 1) };
+        if tail != 0 && tail < segment::end(arena, mine) {
+            arena.data.store(tail, 0);
+        }
+        for segment in (0..arena.geometry.segments).filter(|s| *s != mine) {
+            if self.owns(segment) {
+                let now = segment::state(arena, segment);
+                segment::change(arena, segment, now, now.to(SEALED, 0));
+            }
+        }
+    }
+
+    /// Heals and lets go of a lane that bears the number of a dead process's slot.
+    pub(crate) fn heal_dead(arena: &'a Arena, number: u64) {
+        Lane { arena, number, tail: 0 }.heal();
+    }
+
+    /// Makes room for a record of so many lines, in a new segment if need be.
+    pub(crate) fn reserve(&mut self, lines: u64, privileged: bool) -> Result<()> {
+        if self.tail != 0 {
+            let end = segment::end(self.arena, segment::of(self.arena, self.tail - 1));
+            if self.tail + lines * LINE <= end {
+                return Ok(());
+            }
+        }
+        let next = segment::activate(self.arena, self.number as u32, privileged)?;
+        self.arena.rolled.store(true, std::sync::atomic::Ordering::Relaxed);
+        let old = self.tail;
+        self.move_to(segment::start(self.arena, next) + LINE);
+        if old != 0 {
+            self.seal(segment::of(self.arena, old - 1));
+        }
+        Ok(())
+    }
+
+    fn seal(&self, segment: u64) {
+        let now = segment::state(self.arena, segment);
+        if self.owns(segment) {
+            segment::change(self.arena, segment, now, now.to(SEALED, 0));
+        }
+    }
+
+    fn move_to(&mut self, tail: u64) {
+        self.arena.meta.store(self.row() + lane::TAIL, tail);
+        self.tail = tail;
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Where the next record starts.
+    pub(crate) fn offset(&self) -> u64 {
+        self.tail
+    }
+
+    pub(crate) fn salt(&self) -> u32 {
+        segment::salt(self.arena, segment::of(self.arena, self.tail))
+    }
+
+    pub(crate) fn incarnation(&self) -> u32 {
+        segment::state(self.arena, segment::of(self.arena, self.tail)).incarnation()
+    }
+
+    /// Writes all of a record but its first word, which it gives back.
+    pub(crate) fn write(&self, header: &mut Header, key: &[u8], value: &[u8]) -> u64 {
+        let data = &self.arena.data;
+        let mut room = [0; ENCODED];
+        data.store(self.tail, 0);
+        let (first, rest) = header.encode(key, &mut room);
+        data.write(self.tail + 8, rest);
+        data.write(self.tail + value_offset(key.len()), value);
+        first
+    }
+
+    /// Is this the lane's segment?
+    pub(crate) fn is_in(&self, segment: u64) -> bool {
+        self.tail != 0 && segment::of(self.arena, self.tail - 1) == segment
+    }
+
+    /// Makes the record whole and part of the log, and lets go of the lane.
+    pub(crate) fn commit(mut self, first: u64, lines: u64) {
+        let at = self.tail;
+        self.arena.data.store(at, first);
+        self.move_to(at + lines * LINE);
+    }
+
+    /// Ends the lane's segment, so that it can be swept.
+    pub(crate) fn retire(mut self) {
+        if self.tail != 0 {
+            let segment = segment::of(self.arena, self.tail - 1);
+            self.move_to(0);
+            let now = segment::state(self.arena, segment);
+            segment::change(self.arena, segment, now, now.to(SEALED, 0));
+        }
+    }
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.heal();
+        }
+        latch::release(self.arena.meta.cell(self.row() + lane::LATCH));
+    }
+}

@@ -1,0 +1,88 @@
+//! The log: records in segments, appended, read, walked. It knows no index and no locks.
+
+mod lane;
+pub(crate) mod record;
+mod run;
+pub(crate) mod segment;
+mod walk;
+
+pub(crate) use lane::Lane;
+pub(crate) use run::Run;
+pub(crate) use walk::{Walk, Walked};
+
+use crate::arena::Arena;
+use crate::error::Result;
+use crate::limits::LINE;
+use crate::sys::map::Scratch;
+use record::Header;
+
+/// Reads a record's header and as much of a key as is expected behind it. `None` if that leads
+/// outside the file. What arrives may be torn; the caller validates.
+#[inline]
+pub(crate) fn read_header(
+    arena: &Arena,
+    at: u64,
+    key_len: usize,
+    scratch: &mut Scratch,
+) -> Option<Header> {
+    let len = LINE as usize + key_len;
+    if !arena.data.contains(at, len as u64) {
+        return None;
+    }
+    scratch.fill(&arena.data, at, len);
+    Some(Header::decode(scratch.bytes()))
+}
+
+/// Reads a header with its own key, checked: `None` if it is not whole.
+pub(crate) fn read_checked(arena: &Arena, at: u64, scratch: &mut Scratch) -> Option<Header> {
+    let header = read_header(arena, at, 0, scratch)?;
+    if !header.plausible(room_at(arena, at)) {
+        return None;
+    }
+    let again = read_header(arena, at, header.key_len as usize, scratch)?;
+    // Only the expiry may differ between the two: touches change it in place.
+    let same = Header { expiry: again.expiry, ..header } == again;
+    (same && again.checks(scratch.bytes())).then_some(again)
+}
+
+/// Bytes between a place and the end of its segment.
+pub(crate) fn room_at(arena: &Arena, at: u64) -> u64 {
+    segment::end(arena, segment::of(arena, at)).saturating_sub(at)
+}
+
+/// Appends a record's value to `out`; false if it leads outside the file.
+#[inline]
+pub(crate) fn read_value(
+    arena: &Arena,
+    at: u64,
+    header: &Header,
+    out: &mut Vec<u8>,
+) -> Result<bool> {
+    if header.is(record::RUN) {
+        return run::read_value(arena, at, header, out);
+    }
+    let from = at + record::value_offset(header.key_len as usize);
+    let len = header.value_len as usize;
+    if !arena.data.contains(from, len as u64) {
+        return Ok(false);
+    }
+    arena.data.append_to(from, len, out)?;
+    Ok(true)
+}
+
+/// Is the record that was to be here whole: this number, both checksums?
+pub(crate) fn is_whole(arena: &Arena, at: u64, seq: u64) -> Result<Option<Header>> {
+    let segment = segment::of(arena, at);
+    if !at.is_multiple_of(LINE) || segment >= arena.geometry.segments {
+        return Ok(None);
+    }
+    let mut scratch = Scratch::new();
+    let Some(header) = read_checked(arena, at, &mut scratch) else { return Ok(None) };
+    if header.seq != seq || header.salt != segment::salt(arena, segment) {
+        return Ok(None);
+    }
+    let mut value = Vec::new();
+    let whole = read_value(arena, at, &header, &mut value)?
+        && record::value_crc(&value) == header.value_crc;
+    Ok(whole.then_some(header))
+}

@@ -1,0 +1,250 @@
+//! A record: one value under one key, or the statement that a key is gone. Pure bytes, no I/O.
+//!
+//! ```text
+//!  word 0   lines 32 | salt 32        stored last: it makes the record whole
+//!  word 1   seq                       the version; never issued twice
+//!  word 2   key length 16 | flags 8 | copy number 8 | value length 32
+//!  word 3   hash of the key
+//!  word 4   CRC of header and key 32 | CRC of the value 32
+//!  word 5   expiry: unix ms 48 | check 16       changes in place, outside the CRC
+//!  word 6   user flags 32 | shadows until 32 (unix s; 0 nothing, all ones for ever)
+//!  word 7   reserved (length of an owner's name), 0
+//!  key, padded to 8 bytes; value, padded to a line
+//! ```
+//!
+//! The CRC of the header covers words 0-3, 6, 7, the value's CRC and the key.
+
+use crc_fast::crc32_iscsi;
+
+use crate::limits::{KEY_MAX, LINE, TIME_MAX, VALUE_MAX};
+
+/// The key is gone.
+pub(crate) const TOMBSTONE: u8 = 1;
+/// The record fills a run of whole segments.
+pub(crate) const RUN: u8 = 2;
+// Reserved: 4 the value is compressed, 8 packed tombstones, 16 the key has an owner, 32 a flush.
+
+/// Where the expiry word is in a record, bytes.
+pub(crate) const EXPIRY_AT: u64 = 40;
+
+/// Shadows something for ever.
+pub(crate) const FOR_EVER: u32 = u32::MAX;
+
+/// A header as it was read or will be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Header {
+    pub(crate) salt: u32,
+    pub(crate) lines: u32,
+    pub(crate) seq: u64,
+    pub(crate) key_len: u16,
+    pub(crate) flags: u8,
+    pub(crate) copy: u8,
+    pub(crate) value_len: u32,
+    pub(crate) hash: u64,
+    pub(crate) header_crc: u32,
+    pub(crate) value_crc: u32,
+    pub(crate) expiry: u64,
+    pub(crate) user_flags: u32,
+    pub(crate) shadows_until: u32,
+    pub(crate) owner: u64,
+}
+
+/// Bytes between the start of a record and its value.
+#[inline]
+pub(crate) fn value_offset(key_len: usize) -> u64 {
+    LINE + (key_len as u64).next_multiple_of(8)
+}
+
+/// Lines that a record takes.
+#[inline]
+pub(crate) fn lines(key_len: usize, value_len: u64) -> u64 {
+    (value_offset(key_len) + value_len).div_ceil(LINE)
+}
+
+/// The CRC that guards a value.
+#[inline]
+pub(crate) fn value_crc(value: &[u8]) -> u32 {
+    crc32_iscsi(value)
+}
+
+/// The expiry word for a moment (unix ms; 0 = never), bound to its record.
+#[inline]
+pub(crate) fn expiry_word(at_ms: u64, seq: u64) -> u64 {
+    at_ms.min(TIME_MAX) | check(at_ms.min(TIME_MAX), seq) << 48
+}
+
+fn check(at_ms: u64, seq: u64) -> u64 {
+    let mixed = (at_ms ^ seq.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 48
+}
+
+/// The moment that an expiry word names; `None` if it is damaged.
+#[inline]
+pub(crate) fn expiry_ms(word: u64, seq: u64) -> Option<u64> {
+    let at = word & (1 << 48) - 1;
+    (word >> 48 == check(at, seq)).then_some(at)
+}
+
+/// Seconds of shadow that cover a moment in milliseconds (0 = never expires).
+pub(crate) fn shadow_of(expiry_ms: u64) -> u32 {
+    match expiry_ms {
+        0 => FOR_EVER,
+        ms => (ms.div_ceil(1000)).min(FOR_EVER as u64 - 1) as u32,
+    }
+}
+
+impl Header {
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8]) -> Header {
+        let word =
+            |i: usize| u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap_or_default());
+        let (w0, w2, w4, w6) = (word(0), word(2), word(4), word(6));
+        Header {
+            salt: (w0 >> 32) as u32,
+            lines: w0 as u32,
+            seq: word(1),
+            key_len: w2 as u16,
+            flags: (w2 >> 16) as u8,
+            copy: (w2 >> 24) as u8,
+            value_len: (w2 >> 32) as u32,
+            hash: word(3),
+            header_crc: w4 as u32,
+            value_crc: (w4 >> 32) as u32,
+            expiry: word(5),
+            user_flags: w6 as u32,
+            shadows_until: (w6 >> 32) as u32,
+            owner: word(7),
+        }
+    }
+
+    fn words(&self) -> [u64; 8] {
+        [
+            self.lines as u64 | (self.salt as u64) << 32,
+            self.seq,
+            self.key_len as u64
+                | (self.flags as u64) << 16
+                | (self.copy as u64) << 24
+                | (self.value_len as u64) << 32,
+            self.hash,
+            self.header_crc as u64 | (self.value_crc as u64) << 32,
+            self.expiry,
+            self.user_flags as u64 | (self.shadows_until as u64) << 32,
+            self.owner,
+        ]
+    }
+
+    /// Header and key as they go to the log, with their CRC; gives word 0 and the bytes after it.
+    #[inline]
+    pub(crate) fn encode<'a>(
+        &mut self,
+        key: &[u8],
+        room: &'a mut [u8; ENCODED],
+    ) -> (u64, &'a [u8]) {
+        self.header_crc = 0;
+        let expiry = std::mem::take(&mut self.expiry);
+        let put = |room: &mut [u8; ENCODED], words: [u64; 8]| {
+            for (i, w) in words.into_iter().enumerate() {
+                room[i * 8..i * 8 + 8].copy_from_slice(&w.to_le_bytes());
+            }
+        };
+        put(room, self.words());
+        let end = LINE as usize + key.len();
+        room[LINE as usize..end].copy_from_slice(key);
+        self.header_crc = crc32_iscsi(&room[..end]);
+        self.expiry = expiry;
+        put(room, self.words());
+        (self.words()[0], &room[8..end])
+    }
+
+    /// Is this header, read with its key behind it, what somebody once wrote? Clobbers the words
+    /// that the CRC leaves out.
+    #[inline]
+    pub(crate) fn checks(&self, header_and_key: &mut [u8]) -> bool {
+        header_and_key[32..36].fill(0);
+        header_and_key[40..48].fill(0);
+        crc32_iscsi(header_and_key) == self.header_crc
+    }
+
+    /// Are the lengths such that the record could lie in `room` bytes?
+    #[inline]
+    pub(crate) fn plausible(&self, room: u64) -> bool {
+        let key_len = self.key_len as usize;
+        (1..=KEY_MAX).contains(&key_len)
+            && self.value_len as u64 <= VALUE_MAX
+            && self.lines as u64 == lines(key_len, self.value_len as u64)
+            && (self.flags & RUN != 0 || self.lines as u64 * LINE <= room)
+    }
+
+    pub(crate) fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// When it expires, unix ms, 0 = never; `None` if the word is damaged.
+    #[inline]
+    pub(crate) fn expires_ms(&self) -> Option<u64> {
+        expiry_ms(self.expiry, self.seq)
+    }
+}
+
+/// Room for an encoded header and the longest key.
+pub(crate) const ENCODED: usize = LINE as usize + KEY_MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Header {
+        Header {
+            salt: 7,
+            lines: 3,
+            seq: 99,
+            key_len: 5,
+            flags: TOMBSTONE,
+            copy: 2,
+            value_len: 70,
+            hash: 0x1234_5678_9abc_def0,
+            value_crc: 5,
+            expiry: expiry_word(1_700_000_000_123, 99),
+            user_flags: 0xffff_fff0,
+            shadows_until: 12,
+            ..Header::default()
+        }
+    }
+
+    fn encoded(header: &mut Header, key: &[u8]) -> Vec<u8> {
+        let mut room = [0; ENCODED];
+        let (first, rest) = header.encode(key, &mut room);
+        [&first.to_le_bytes(), rest].concat()
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let mut header = sample();
+        let mut bytes = encoded(&mut header, b"hello");
+        let read = Header::decode(&bytes);
+        assert_eq!(read, header);
+        assert!(read.checks(&mut bytes) && read.plausible(192) && !read.plausible(191));
+        assert_eq!(read.expires_ms(), Some(1_700_000_000_123));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let mut header = sample();
+        let bytes = encoded(&mut header, b"hello");
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let read = Header::decode(&bad);
+            let fine = read.checks(&mut bad) && read.expires_ms().is_some();
+            assert!(!fine, "bit {bit} flipped and nobody noticed");
+        }
+    }
+
+    #[test]
+    fn an_expiry_belongs_to_its_record() {
+        assert_eq!(expiry_ms(expiry_word(0, 5), 5), Some(0));
+        assert_eq!(expiry_ms(expiry_word(1234, 5), 6), None);
+        assert_eq!(shadow_of(0), FOR_EVER);
+        assert_eq!(shadow_of(1001), 2);
+    }
+}

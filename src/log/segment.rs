@@ -1,0 +1,386 @@
+//! Segments: the unit in which space is taken and given back.
+//!
+//! A segment's row in `meta` says what it is now; its header in `data` says, after a power loss,
+//! whether it is one at all. The checksummed part of the header is written once per incarnation,
+//! before the first record; the magic word comes last and is zeroed first.
+//!
+//! ```text
+//!  word 0   magic 32 | check of words 1-5 and the store's secret 32
+//!  word 1   incarnation 32 | kind 8 | 0
+//!  word 2   salt
+//!  word 3   activation seq: the last number issued before
+//!  word 4   run: segments of a head, or head segment of a body
+//!  word 5   store time of the activation, ms
+//!  word 6, 7   reserved, 0
+//! ```
+//!
+//! States: FREE -> ACTIVE(lane) -> SEALED -> SWEEPING(slot) -> DRAINED -> ZEROED -> FREE, and
+//! FREE -> RUN(slot) -> SEALED with BODY rows behind it for a value that fills whole segments.
+
+use crate::arena::{Arena, segment, word};
+use crate::error::{Error, Result};
+use crate::limits::{LINE, RESERVE};
+use crate::sys::disk::{self, FileKind};
+
+pub(crate) const FREE: u8 = 0;
+pub(crate) const ACTIVE: u8 = 1;
+pub(crate) const SEALED: u8 = 2;
+pub(crate) const SWEEPING: u8 = 3;
+pub(crate) const DRAINED: u8 = 4;
+pub(crate) const ZEROED: u8 = 5;
+pub(crate) const RUN: u8 = 6;
+pub(crate) const BODY: u8 = 7;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"HFsg");
+const KIND_PLAIN: u8 = 1;
+const KIND_HEAD: u8 = 2;
+const KIND_BODY: u8 = 3;
+
+/// A row's state word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State(pub(crate) u64);
+
+impl State {
+    pub(crate) fn new(kind: u8, arg: u32, incarnation: u32) -> State {
+        State(kind as u64 | (arg as u64 & 0xff_ffff) << 8 | (incarnation as u64) << 32)
+    }
+
+    pub(crate) fn kind(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// Lane or process slot.
+    pub(crate) fn arg(self) -> u32 {
+        (self.0 >> 8) as u32 & 0xff_ffff
+    }
+
+    pub(crate) fn incarnation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub(crate) fn to(self, kind: u8, arg: u32) -> State {
+        State::new(kind, arg, self.incarnation())
+    }
+}
+
+/// What a segment's header in `data` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) incarnation: u32,
+    pub(crate) kind: u8,
+    pub(crate) salt: u64,
+    pub(crate) activation_seq: u64,
+    pub(crate) run: u64,
+    pub(crate) activated_ms: u64,
+}
+
+impl Header {
+    /// Is it the first of a run, and of how many segments?
+    pub(crate) fn head_of(&self) -> Option<u64> {
+        (self.kind == KIND_HEAD).then_some(self.run)
+    }
+
+    pub(crate) fn body_of(&self) -> Option<u64> {
+        (self.kind == KIND_BODY).then_some(self.run)
+    }
+
+    fn words(&self) -> [u64; 5] {
+        [
+            self.incarnation as u64 | (self.kind as u64) << 32,
+            self.salt,
+            self.activation_seq,
+            self.run,
+            self.activated_ms,
+        ]
+    }
+}
+
+fn magic(arena: &Arena, words: &[u64; 5]) -> u64 {
+    let mut bytes = [0; 56];
+    let all = words.iter().chain(&arena.secret);
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(all) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    MAGIC as u64 | (crc_fast::crc32_iscsi(&bytes) as u64) << 32
+}
+
+pub(crate) fn start(arena: &Arena, segment: u64) -> u64 {
+    segment * arena.geometry.segment_bytes
+}
+
+pub(crate) fn of(arena: &Arena, at: u64) -> u64 {
+    at / arena.geometry.segment_bytes
+}
+
+/// Where records of this segment must end.
+pub(crate) fn end(arena: &Arena, segment: u64) -> u64 {
+    start(arena, segment + 1)
+}
+
+pub(crate) fn state(arena: &Arena, segment: u64) -> State {
+    State(arena.meta.load(arena.geometry.segment(segment) + segment::STATE))
+}
+
+/// Changes a state if it is still what it was.
+pub(crate) fn change(arena: &Arena, segment: u64, from: State, to: State) -> bool {
+    let at = arena.geometry.segment(segment) + segment::STATE;
+    arena.meta.cas(at, from.0, to.0).is_ok()
+}
+
+/// The header of a segment that is one; `None` if the magic does not match the rest.
+pub(crate) fn header(arena: &Arena, segment: u64) -> Option<Header> {
+    let at = start(arena, segment);
+    if !arena.data.contains(at, LINE) {
+        return None;
+    }
+    let line = arena.data.line(at);
+    let words = [line[1], line[2], line[3], line[4], line[5]];
+    if line[0] != magic(arena, &words) {
+        return None;
+    }
+    Some(Header {
+        incarnation: words[0] as u32,
+        kind: (words[0] >> 32) as u8,
+        salt: words[1],
+        activation_seq: words[2],
+        run: words[3],
+        activated_ms: words[4],
+    })
+}
+
+/// Was its magic taken away on purpose?
+pub(crate) fn is_zeroed(arena: &Arena, segment: u64) -> bool {
+    let at = start(arena, segment);
+    arena.data.contains(at, 8) && arena.data.load(at) == 0
+}
+
+/// The salt of a segment's records.
+pub(crate) fn salt(arena: &Arena, segment: u64) -> u32 {
+    arena.data.load(start(arena, segment) + 16) as u32
+}
+
+/// The incarnation that the bytes of a segment claim, valid or not: a new one must differ.
+pub(crate) fn last_incarnation(arena: &Arena, segment: u64) -> u32 {
+    let at = start(arena, segment) + 8;
+    if arena.data.contains(at, 8) { arena.data.load(at) as u32 } else { 0 }
+}
+
+/// Writes the header of a segment's new incarnation; its magic word last.
+fn begin(arena: &Arena, segment: u64, incarnation: u32, kind: u8, run: u64) {
+    let seq = arena.meta.load(word::SEQ);
+    let mut name = [0; 24];
+    for (chunk, word) in
+        name.chunks_exact_mut(8).zip([segment, incarnation as u64, seq ^ arena.secret[1]])
+    {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    let header = Header {
+        incarnation,
+        kind,
+        salt: arena.hash.second(&name),
+        activation_seq: seq,
+        run,
+        activated_ms: arena.now_ms(),
+    };
+    let at = start(arena, segment);
+    arena.data.store(at, 0);
+    let words = header.words();
+    for (i, word) in words.iter().enumerate() {
+        arena.data.store(at + 8 + i as u64 * 8, *word);
+    }
+    arena.data.store(at + 48, 0);
+    arena.data.store(at + 56, 0);
+    arena.data.store(at, magic(arena, &words));
+    let row = arena.geometry.segment(segment);
+    arena.meta.store(row + segment::LIVE, 0);
+    arena.meta.store(row + segment::NEXT_LOOK_MS, 0);
+    arena.meta.store(row + segment::RUN, 0);
+    arena.meta.store(row + segment::ACTIVATION_SEQ, seq);
+}
+
+/// Gives the file blocks for a segment, so that no store to it can fail.
+fn back_with_blocks(arena: &Arena, segment: u64) -> Result<()> {
+    let (from, to) = (start(arena, segment), end(arena, segment));
+    if arena.data.contains(from, to - from) {
+        return Ok(());
+    }
+    let have = arena.data.usable().min(from);
+    disk::grow(&*arena.disk, FileKind::Data, &arena.data, have, to)
+        .map_err(|e| Error::io(format!("growing {}", arena.dir.join("data").display()), e))?;
+    arena.meta.max(word::DATA_BYTES, to);
+    Ok(())
+}
+
+/// Makes the segments that will be taken next ready to be written: blocks behind them and pages in
+/// this process. It changes no byte, so it needs no claim; a failure shows at the real need.
+pub(crate) fn prepare(arena: &Arena, ahead: usize) {
+    let count = arena.geometry.segments;
+    let hint = arena.meta.load(word::FREE_HINT) % count;
+    let next = (hint..count).filter(|s| state(arena, *s).kind() == FREE).take(ahead);
+    for segment in next {
+        let (from, to) = (start(arena, segment), end(arena, segment));
+        let ready = match arena.data.contains(from, to - from) {
+            true => arena.data.populate(from, to - from).is_ok(),
+            false => back_with_blocks(arena, segment).is_ok(),
+        };
+        if !ready {
+            return;
+        }
+    }
+}
+
+fn full(arena: &Arena) -> Error {
+    Error::Full(format!(
+        "{} of {} bytes of {} are in use and none can be given back yet; sessions that expire make \
+         room, or create a larger store (max_bytes)",
+        (arena.geometry.segments
+            - arena.meta.load(word::FREE_SEGMENTS).min(arena.geometry.segments))
+            * arena.geometry.segment_bytes,
+        arena.geometry.data_bytes(),
+        arena.dir.path().display()
+    ))
+}
+
+fn may_take(arena: &Arena, count: u64, privileged: bool) -> bool {
+    let free = arena.meta.load(word::FREE_SEGMENTS);
+    free >= count + if privileged { 0 } else { RESERVE }
+}
+
+/// Takes a free segment for a lane. Only deletes and the sweep (`privileged`) may use the reserve.
+pub(crate) fn activate(arena: &Arena, lane: u32, privileged: bool) -> Result<u64> {
+    if !may_take(arena, 1, privileged) {
+        return Err(full(arena));
+    }
+    let count = arena.geometry.segments;
+    let hint = arena.meta.load(word::FREE_HINT) % count;
+    for segment in (hint..count).chain(0..hint) {
+        let was = state(arena, segment);
+        if was.kind() != FREE {
+            continue;
+        }
+        let now = State::new(ACTIVE, lane, was.incarnation().wrapping_add(1));
+        if !change(arena, segment, was, now) {
+            continue;
+        }
+        if let Err(error) = back_with_blocks(arena, segment) {
+            change(arena, segment, now, was);
+            return Err(error);
+        }
+        arena.meta.store(word::FREE_HINT, segment + 1);
+        arena.meta.add(word::FREE_SEGMENTS, 1u64.wrapping_neg());
+        begin(arena, segment, now.incarnation(), KIND_PLAIN, 0);
+        return Ok(segment);
+    }
+    Err(full(arena))
+}
+
+/// Takes `count` adjacent free segments for one value; they are this process's until published.
+pub(crate) fn take_run(arena: &Arena, count: u64) -> Result<u64> {
+    if !may_take(arena, count, false) {
+        return Err(full(arena));
+    }
+    let me = arena.peers.slot();
+    let mut first = 0;
+    'search: while first + count <= arena.geometry.segments {
+        for segment in first..first + count {
+            let was = state(arena, segment);
+            let now = State::new(RUN, me, was.incarnation().wrapping_add(1));
+            if was.kind() != FREE || !change(arena, segment, was, now) {
+                give_back(arena, first, segment - first);
+                first = segment + 1;
+                continue 'search;
+            }
+        }
+        arena.meta.add(word::FREE_SEGMENTS, count.wrapping_neg());
+        for segment in first..first + count {
+            if let Err(error) = back_with_blocks(arena, segment) {
+                drop_run(arena, first, count);
+                return Err(error);
+            }
+        }
+        for segment in (first + 1)..first + count {
+            begin(arena, segment, state(arena, segment).incarnation(), KIND_BODY, first);
+        }
+        begin(arena, first, state(arena, first).incarnation(), KIND_HEAD, count);
+        arena.meta.store(arena.geometry.segment(first) + segment::RUN, count);
+        return Ok(first);
+    }
+    Err(Error::Full(format!(
+        "no {count} adjacent segments of {} bytes are free for a value of this size",
+        arena.geometry.segment_bytes
+    )))
+}
+
+fn give_back(arena: &Arena, first: u64, count: u64) {
+    for segment in first..first + count {
+        let now = state(arena, segment);
+        change(arena, segment, now, now.to(FREE, 0));
+    }
+}
+
+/// Gives back a run that was never published: nothing whole was ever in it.
+pub(crate) fn drop_run(arena: &Arena, first: u64, count: u64) {
+    give_back(arena, first, count);
+    arena.meta.add(word::FREE_SEGMENTS, count);
+}
+
+/// A run's record is in the index: its segments now live and die like any other's.
+pub(crate) fn publish_run(arena: &Arena, first: u64, count: u64) {
+    for segment in (first + 1)..first + count {
+        let now = state(arena, segment);
+        if now.kind() == RUN {
+            change(arena, segment, now, now.to(BODY, 0));
+        }
+    }
+    let now = state(arena, first);
+    if now.kind() == RUN {
+        change(arena, first, now, now.to(SEALED, 0));
+    }
+}
+
+/// How many segments the run that starts here has, 1 for a plain segment; bounded by the store.
+pub(crate) fn run_length(arena: &Arena, segment: u64) -> u64 {
+    arena
+        .meta
+        .load(arena.geometry.segment(segment) + segment::RUN)
+        .clamp(1, arena.geometry.segments - segment)
+}
+
+/// Ends what a dead process began: half-swept segments are whole, unpublished runs are free.
+pub(crate) fn heal(arena: &Arena, dead: impl Fn(u32) -> bool) {
+    let mut freed = 0;
+    for segment in 0..arena.geometry.segments {
+        let now = state(arena, segment);
+        match now.kind() {
+            SWEEPING if dead(now.arg()) => {
+                change(arena, segment, now, now.to(SEALED, 0));
+            }
+            RUN if dead(now.arg()) && change(arena, segment, now, now.to(FREE, 0)) => freed += 1,
+            _ => {}
+        }
+    }
+    if freed > 0 {
+        recount_free(arena);
+    }
+}
+
+/// The number of free segments, counted anew: deaths may have left the counter behind.
+pub(crate) fn recount_free(arena: &Arena) {
+    let free =
+        (0..arena.geometry.segments).filter(|s| state(arena, *s).kind() == FREE).count() as u64;
+    arena.meta.store(word::FREE_SEGMENTS, free);
+}
+
+/// Live bytes come and go, counted in lines; a hint that each sweep makes exact again.
+pub(crate) fn account(arena: &Arena, at: u64, lines: u64, comes: bool) {
+    let amount = if comes { lines } else { lines.wrapping_neg() };
+    let segment = of(arena, at);
+    if segment < arena.geometry.segments {
+        arena.meta.add(arena.geometry.segment(segment) + segment::LIVE, amount);
+    }
+    arena.meta.add(word::LIVE_LINES, amount);
+}
+
+pub(crate) fn live_hint(arena: &Arena, segment: u64) -> u64 {
+    arena.meta.load(arena.geometry.segment(segment) + segment::LIVE)
+}

@@ -1,0 +1,78 @@
+//! Walking a segment record by record, after a power loss or to give space back.
+
+use super::record::{self, Header};
+use super::{read_checked, read_value, room_at, segment};
+use crate::arena::Arena;
+use crate::error::Result;
+use crate::limits::LINE;
+use crate::sys::map::Scratch;
+
+/// A record that was met.
+pub(crate) struct Walked {
+    pub(crate) at: u64,
+    pub(crate) header: Header,
+}
+
+/// A walk over one segment from its first record to `end`.
+///
+/// A record counts if its salt is the segment's, its number lies above the segment's activation
+/// and its header holds. Where that fails the walk goes on line by line: the salt is secret and
+/// new in each incarnation, so neither stale bytes nor a value can pass for a record.
+pub(crate) struct Walk<'a> {
+    arena: &'a Arena,
+    at: u64,
+    end: u64,
+    salt: u32,
+    activation_seq: u64,
+    scratch: Scratch,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(
+        arena: &'a Arena,
+        which: u64,
+        header: &segment::Header,
+        end: u64,
+    ) -> Walk<'a> {
+        Walk {
+            arena,
+            at: segment::start(arena, which) + LINE,
+            end: end.min(segment::end(arena, which)),
+            salt: header.salt as u32,
+            activation_seq: header.activation_seq,
+            scratch: Scratch::new(),
+        }
+    }
+
+    /// The next record whose header holds.
+    pub(crate) fn next(&mut self) -> Option<Walked> {
+        while self.at + LINE <= self.end {
+            let at = self.at;
+            let first = self.arena.data.load(at);
+            if (first >> 32) as u32 == self.salt
+                && first as u32 != 0
+                && let Some(header) = read_checked(self.arena, at, &mut self.scratch)
+                && header.seq > self.activation_seq
+                && header.salt == self.salt
+            {
+                let lines = header.lines as u64;
+                self.at += (lines * LINE).min(room_at(self.arena, at).max(LINE));
+                return Some(Walked { at, header });
+            }
+            self.at += LINE;
+        }
+        None
+    }
+
+    /// The key of the record just met.
+    pub(crate) fn key(&mut self) -> &[u8] {
+        &self.scratch.bytes()[LINE as usize..]
+    }
+
+    /// Does the value of a record hold too?
+    pub(crate) fn value_holds(&self, walked: &Walked, room: &mut Vec<u8>) -> Result<bool> {
+        room.clear();
+        Ok(read_value(self.arena, walked.at, &walked.header, room)?
+            && record::value_crc(room) == walked.header.value_crc)
+    }
+}

@@ -1,0 +1,209 @@
+//! How a store is made and opened; checked once.
+//!
+//! Size, lifetimes, hash and sync mode belong to the *store*: its creator sets them, and a later
+//! opener that asks for something else is told so in the statistics, not obeyed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::key::HashKind;
+use crate::limits::*;
+use crate::sys::clock::Clock;
+use crate::sys::disk::Disk;
+
+/// When writes reach the disk. Death of processes loses nothing in any mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sync {
+    /// Never on purpose: a power loss may lose everything since the last explicit sync.
+    None,
+    /// By one thread, `sync_interval` after a write at the latest: that much may be lost.
+    #[default]
+    Periodic,
+    /// Before each write is acknowledged, one `fdatasync` for all that wait.
+    Always,
+}
+
+/// What an opener asks for.
+#[derive(Clone)]
+pub struct Options {
+    /// Make the store if there is none (never the directory).
+    pub create: bool,
+    /// Open even on a filesystem that is not known to be coherent.
+    pub force_filesystem: bool,
+    /// Start the thread that syncs in periodic mode when it is needed. Without it, the operation
+    /// that finds a sync due does it, and nothing is synced while no operation comes.
+    pub thread: bool,
+    /// How long an operation may wait for a latch whose owner is stopped.
+    pub operation_timeout: Duration,
+    /// How long an open may wait for another process that creates or recovers the store.
+    pub open_timeout: Duration,
+    /// Asked of the store; `None` takes what it has, or the default when it is created.
+    pub sync: Option<Sync>,
+    /// See [`Sync::Periodic`]; default one second.
+    pub sync_interval: Option<Duration>,
+    /// Cap of the data on disk, bytes; default 1 GiB.
+    pub max_bytes: Option<u64>,
+    /// Longest value, bytes; default 1 MiB, at most 64 MiB.
+    pub max_value_bytes: Option<u64>,
+    /// Lifetime of what is stored with [`Ttl::Default`]; default: for ever.
+    pub default_ttl: Option<Duration>,
+    /// No lifetime is longer than this; default: no bound.
+    pub max_ttl: Option<Duration>,
+    /// How many processes may be attached at once; default 512.
+    pub max_processes: Option<u32>,
+    /// How keys are hashed.
+    pub hash: Option<HashKind>,
+    /// A test's clock in place of the machine's.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// A test's disk in place of the operating system's.
+    pub disk: Option<Arc<dyn Disk>>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            create: false,
+            force_filesystem: false,
+            thread: true,
+            operation_timeout: Duration::from_secs(5),
+            open_timeout: Duration::from_secs(30),
+            sync: None,
+            sync_interval: None,
+            max_bytes: None,
+            max_value_bytes: None,
+            default_ttl: None,
+            max_ttl: None,
+            max_processes: None,
+            hash: None,
+            clock: None,
+            disk: None,
+        }
+    }
+}
+
+/// How long a value lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ttl {
+    /// The store's default lifetime.
+    Default,
+    /// Until it is deleted (or the store's maximum lifetime).
+    Never,
+    /// Milliseconds from now.
+    Millis(u64),
+}
+
+/// The options that belong to the store, all decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) sync: Sync,
+    pub(crate) sync_interval_ms: u64,
+    pub(crate) max_bytes: u64,
+    pub(crate) max_value_bytes: u64,
+    /// 0 = for ever.
+    pub(crate) default_ttl_ms: u64,
+    /// 0 = no bound.
+    pub(crate) max_ttl_ms: u64,
+    pub(crate) max_processes: u32,
+    pub(crate) hash: HashKind,
+}
+
+fn millis(duration: Duration) -> u64 {
+    (duration.as_millis() as u64).clamp(1, TIME_MAX)
+}
+
+impl Options {
+    /// What a new store would be.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let max_value_bytes = self.max_value_bytes.unwrap_or(VALUE_DEFAULT);
+        if max_value_bytes > VALUE_MAX {
+            return Err(Error::Invalid(format!(
+                "max_value_bytes is {max_value_bytes}, the most is {VALUE_MAX} (64 MiB)"
+            )));
+        }
+        let low = MAX_BYTES_LOW.max(VALUES_IN_STORE * max_value_bytes);
+        let max_bytes = self.max_bytes.unwrap_or(MAX_BYTES_DEFAULT.max(low));
+        if !(low..=MAX_BYTES_HIGH).contains(&max_bytes) {
+            return Err(Error::Invalid(format!(
+                "max_bytes is {max_bytes}; with values of up to {max_value_bytes} bytes it must be \
+                 {low} to {MAX_BYTES_HIGH}"
+            )));
+        }
+        let max_processes = self.max_processes.unwrap_or(PROCESSES_DEFAULT);
+        if !(1..=PROCESSES_MAX).contains(&max_processes) {
+            return Err(Error::Invalid(format!(
+                "max_processes is {max_processes}, it must be 1 to {PROCESSES_MAX}"
+            )));
+        }
+        Ok(Config {
+            sync: self.sync.unwrap_or_default(),
+            sync_interval_ms: self.sync_interval.map_or(1000, millis),
+            max_bytes,
+            max_value_bytes,
+            default_ttl_ms: self.default_ttl.map_or(0, millis),
+            max_ttl_ms: self.max_ttl.map_or(0, millis),
+            max_processes,
+            hash: self.hash.unwrap_or_default(),
+        })
+    }
+
+    /// Does the opener ask for anything that this store is not?
+    pub(crate) fn differs(&self, has: &Config) -> bool {
+        fn other<T: PartialEq>(asked: Option<T>, has: T) -> bool {
+            asked.is_some_and(|asked| asked != has)
+        }
+        other(self.sync, has.sync)
+            || other(self.sync_interval.map(millis), has.sync_interval_ms)
+            || other(self.max_bytes, has.max_bytes)
+            || other(self.max_value_bytes, has.max_value_bytes)
+            || other(self.default_ttl.map(millis), has.default_ttl_ms)
+            || other(self.max_ttl.map(millis), has.max_ttl_ms)
+            || other(self.max_processes, has.max_processes)
+            || other(self.hash, has.hash)
+    }
+}
+
+impl Config {
+    /// Milliseconds that a value given this lifetime lives; 0 = for ever.
+    #[inline]
+    pub(crate) fn lifetime_ms(&self, ttl: Ttl) -> u64 {
+        let asked = match ttl {
+            Ttl::Default => self.default_ttl_ms,
+            Ttl::Never => 0,
+            Ttl::Millis(ms) => ms.clamp(1, TIME_MAX),
+        };
+        match (asked, self.max_ttl_ms) {
+            (asked, 0) => asked,
+            (0, max) => max,
+            (asked, max) => asked.min(max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absurd_sizes_are_refused_with_their_bounds() {
+        let bad = |o: Options| o.config().unwrap_err().to_string();
+        assert!(bad(Options { max_bytes: Some(1), ..Options::default() }).contains("8388608"));
+        let big = Options { max_value_bytes: Some(65 << 20), ..Options::default() };
+        assert!(bad(big).contains("64 MiB"));
+        assert!(Options::default().config().is_ok());
+    }
+
+    #[test]
+    fn lifetimes_respect_default_and_maximum() {
+        let options = Options {
+            default_ttl: Some(Duration::from_secs(10)),
+            max_ttl: Some(Duration::from_secs(20)),
+            ..Options::default()
+        };
+        let config = options.config().unwrap();
+        assert_eq!(config.lifetime_ms(Ttl::Default), 10_000);
+        assert_eq!(config.lifetime_ms(Ttl::Never), 20_000);
+        assert_eq!(config.lifetime_ms(Ttl::Millis(30_000)), 20_000);
+        assert_eq!(config.lifetime_ms(Ttl::Millis(5)), 5);
+    }
+}

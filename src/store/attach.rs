@@ -1,0 +1,479 @@
+//! Opening: who is alone decides (create, trust, heal or rebuild), the others join.
+//!
+//! Byte 0 of the file `lock` is held shared by everybody attached. Whoever gets it exclusively is
+//! alone: it makes the store ready, then lets the others in. Who joins looks again whether it is
+//! ready, and on this kernel, after it has the byte.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::recover::{self, IndexTooSmall};
+use super::superblock::{MAJOR, MINOR, Superblock};
+use crate::arena::{Arena, META_MAGIC, slot, word};
+use crate::error::{Error, Result};
+use crate::key::KeyHash;
+use crate::options::Options;
+use crate::sys::clock::{self, Time};
+use crate::sys::dir::{self, Dir};
+use crate::sys::disk::{self, Disk, FileKind, RealDisk};
+use crate::sys::map::Map;
+use crate::sys::peers::Peers;
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+const HOLD_MS: u64 = 10 * 60 * 1000;
+
+/// Attaches this process to the store in a directory.
+pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
+    let dir = Dir::open(path, options.force_filesystem)?;
+    let boot = dir::boot_id()?;
+    if !options.create && Superblock::read(&dir)?.is_none() {
+        return Err(no_store(&dir)?);
+    }
+    let peers = open_peers(&dir)?;
+    let deadline = Instant::now() + options.open_timeout;
+    loop {
+        if try_alone(&peers, &dir)? {
+            let arena = Alone { dir, boot, options }.make_ready(peers)?;
+            share(&arena.peers, &arena.dir)?;
+            claim(&arena)?;
+            return Ok(arena);
+        }
+        if share(&peers, &dir)? {
+            match join(&dir, boot)? {
+                Some(files) => {
+                    let arena = files.arena(dir, peers, options);
+                    let anchor = arena.meta.load(word::ANCHOR);
+                    arena.anchor.store(anchor, Ordering::Relaxed);
+                    claim(&arena)?;
+                    return Ok(arena);
+                }
+                // Not ready: if we can become alone, it falls to us.
+                None if try_alone(&peers, &dir)? => {
+                    let arena = Alone { dir, boot, options }.make_ready(peers)?;
+                    share(&arena.peers, &arena.dir)?;
+                    claim(&arena)?;
+                    return Ok(arena);
+                }
+                None => {
+                    refuse_other_kernel(&dir, boot)?;
+                    peers.leave().map_err(|e| lock_failed(&dir, e))?;
+                }
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Busy(format!(
+                "{}: another process has been creating or recovering the store for {} ms",
+                dir.path().display(),
+                options.open_timeout.as_millis()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn no_store(dir: &Dir) -> Result<Error> {
+    if dir.open_file("data")?.is_some() {
+        return Ok(super_is_missing(dir));
+    }
+    Ok(Error::NoStore {
+        path: dir.path().into(),
+        why: "there is no store in this directory, and this call was not to create one".into(),
+    })
+}
+
+fn super_is_missing(dir: &Dir) -> Error {
+    Error::Damaged(format!(
+        "{0}/super is missing, but {0}/data is there: no empty store is made over an old one. Put \
+         super back from a backup of this store, or move the files away",
+        dir.path().display()
+    ))
+}
+
+fn lock_failed(dir: &Dir, e: std::io::Error) -> Error {
+    Error::io(format!("locking {}", dir.join("lock").display()), e)
+}
+
+fn try_alone(peers: &Peers, dir: &Dir) -> Result<bool> {
+    peers.try_alone().map_err(|e| lock_failed(dir, e))
+}
+
+fn share(peers: &Peers, dir: &Dir) -> Result<bool> {
+    peers.try_share().map_err(|e| lock_failed(dir, e))
+}
+
+fn open_lock(dir: &Dir) -> Result<(File, File)> {
+    let life = dir.open_or_create("lock")?;
+    let probe = dir.open_or_create("lock")?;
+    Ok((life, probe))
+}
+
+fn open_peers(dir: &Dir) -> Result<Peers> {
+    let (life, probe) = open_lock(dir)?;
+    Peers::new(life, probe)
+}
+
+/// In the child of a fork: a life of its own, in the mappings that it inherited.
+pub(super) fn reattach(arena: &Arena) -> Result<()> {
+    let (life, probe) = open_lock(&arena.dir)?;
+    arena.peers.renew(life, probe);
+    for _ in 0..5000 {
+        if share(&arena.peers, &arena.dir)? {
+            check_files(arena)?;
+            check_kernel(&arena.dir, &arena.meta, dir::boot_id()?)?;
+            return claim(arena);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Err(Error::Busy(format!("{}: another process recovers the store", arena.dir.path().display())))
+}
+
+/// While nobody of ours held the store, somebody may have rebuilt or replaced it.
+fn check_files(arena: &Arena) -> Result<()> {
+    for (name, map) in [("data", &arena.data), ("index", &arena.index), ("meta", &arena.meta)] {
+        if !map.file().is_some_and(|file| arena.dir.still_holds(name, file)) {
+            return Err(Error::Refused {
+                path: arena.dir.join(name),
+                why: "was replaced since this process opened the store: open it again".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Takes a process slot; everything that its dead owner left is healed before it counts as ours.
+fn claim(arena: &Arena) -> Result<()> {
+    let hint = arena.meta.add(word::SLOT_HINT, 1) as u32;
+    let slots = arena.geometry.slots as u32;
+    let number = arena
+        .peers
+        .claim(hint, slots)
+        .map_err(|e| lock_failed(&arena.dir, e))?
+        .ok_or_else(|| {
+            Error::TooMany(format!(
+                "{}: {slots} processes have the store open, its limit (max_processes, set when it \
+                 was created)",
+                arena.dir.path().display()
+            ))
+        })?;
+    let at = arena.geometry.slot(number);
+    super::stripe::heal_dead(arena, |owner| owner == number)?;
+    arena.begin_life(number);
+    arena.meta.store(at + slot::PID, std::process::id() as u64);
+    arena.meta.store(at + slot::PID_NAMESPACE, dir::pid_namespace());
+    arena.meta.store(at + slot::ATTACHED_MS, clock::mono_ms());
+    Ok(())
+}
+
+/// The files of a store, mapped.
+struct Files {
+    superblock: Superblock,
+    data: Map,
+    index: Map,
+    meta: Map,
+}
+
+impl Files {
+    fn arena(self, dir: Dir, peers: Peers, options: &Options) -> Arena {
+        let disk: Arc<dyn Disk> = options.disk.clone().unwrap_or_else(|| Arc::new(RealDisk));
+        Arena {
+            dir,
+            data: self.data,
+            index: self.index,
+            meta: self.meta,
+            geometry: self.superblock.geometry,
+            config: self.superblock.config,
+            peers,
+            time: Time::new(options.clock.clone()),
+            disk,
+            hash: KeyHash::new(self.superblock.config.hash, self.superblock.secret),
+            secret: self.superblock.secret,
+            operation_timeout: options.operation_timeout,
+            anchor: AtomicU64::new(0),
+            slot_at: AtomicU64::new(self.superblock.geometry.slot(0)),
+            identity: AtomicU64::new(0),
+            rolled: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Maps a file, if it is there with the size that it must have.
+fn map_exact(dir: &Dir, name: &str, bytes: u64) -> Result<Option<Map>> {
+    let Some(file) = dir.open_file(name)? else { return Ok(None) };
+    let map = Map::shared(file, bytes, &dir.join(name).display().to_string())?;
+    Ok((map.usable() == bytes).then_some(map))
+}
+
+fn map_data(dir: &Dir, superblock: &Superblock) -> Result<Option<Map>> {
+    let Some(file) = dir.open_file("data")? else { return Ok(None) };
+    let name = dir.join("data").display().to_string();
+    Map::shared(file, superblock.geometry.data_bytes(), &name).map(Some)
+}
+
+/// Is this meta of this store, with these siblings, and was it made ready?
+fn is_whole(meta: &Map, superblock: &Superblock, data: &Map, index: &Map) -> bool {
+    let inode = |map: &Map| map.file().map_or(0, dir::inode);
+    meta.load(word::MAGIC) == META_MAGIC
+        && meta.load(word::READY) == 1
+        && [meta.load(word::STORE_ID), meta.load(word::STORE_ID + 8)] == superblock.id
+        && meta.load(word::DATA_INODE) == inode(data)
+        && meta.load(word::INDEX_INODE) == inode(index)
+        && data.usable() >= meta.load(word::DATA_BYTES)
+}
+
+fn boot_of(meta: &Map) -> [u64; 2] {
+    [meta.load(word::BOOT_ID), meta.load(word::BOOT_ID + 8)]
+}
+
+/// Others have the store open: they must run on this very kernel and in this time namespace.
+fn check_kernel(dir: &Dir, meta: &Map, boot: [u64; 2]) -> Result<()> {
+    let refused = |why: &str| Err(Error::Refused { path: dir.path().into(), why: why.into() });
+    if boot_of(meta) != boot {
+        return refused(
+            "is open on another kernel (another machine or virtual machine); a store is for the \
+             processes of one kernel, use one store per machine or the daemon",
+        );
+    }
+    if meta.load(word::TIME_NAMESPACE) != dir::time_namespace() {
+        return refused("is open in another time namespace, where lifetimes would differ");
+    }
+    Ok(())
+}
+
+/// Others hold the store and we may not decide about it: is it because they run elsewhere?
+fn refuse_other_kernel(dir: &Dir, boot: [u64; 2]) -> Result<()> {
+    let Some(superblock) = Superblock::read(dir)? else { return Ok(()) };
+    match map_exact(dir, "meta", superblock.geometry.meta_bytes())? {
+        Some(meta) if meta.load(word::READY) == 1 => check_kernel(dir, &meta, boot),
+        _ => Ok(()),
+    }
+}
+
+/// Joins those who have it open; `None` if nobody has made it ready.
+fn join(dir: &Dir, boot: [u64; 2]) -> Result<Option<Files>> {
+    let Some(superblock) = Superblock::read(dir)? else { return Ok(None) };
+    let geometry = &superblock.geometry;
+    let (Some(data), Some(index), Some(meta)) = (
+        map_data(dir, &superblock)?,
+        map_exact(dir, "index", geometry.index_bytes())?,
+        map_exact(dir, "meta", geometry.meta_bytes())?,
+    ) else {
+        return Ok(None);
+    };
+    if !is_whole(&meta, &superblock, &data, &index) || boot_of(&meta) != boot {
+        return Ok(None);
+    }
+    check_kernel(dir, &meta, boot)?;
+    Ok(Some(Files { superblock, data, index, meta }))
+}
+
+/// The one that decides.
+struct Alone<'a> {
+    dir: Dir,
+    boot: [u64; 2],
+    options: &'a Options,
+}
+
+impl Alone<'_> {
+    fn make_ready(self, peers: Peers) -> Result<Arena> {
+        peers.assume_slot(0);
+        let superblock = self.superblock()?;
+        let Some(data) = map_data(&self.dir, &superblock)? else {
+            return Err(Error::Damaged(format!(
+                "{} is missing: this store's sessions were in it. Put it back, or remove the whole \
+                 directory to start with an empty store",
+                self.dir.join("data").display()
+            )));
+        };
+        let geometry = &superblock.geometry;
+        let (index, meta) = (
+            map_exact(&self.dir, "index", geometry.index_bytes())?,
+            map_exact(&self.dir, "meta", geometry.meta_bytes())?,
+        );
+        if let (Some(index), Some(meta)) = (index, meta) {
+            let here = boot_of(&meta) == self.boot;
+            let clean = meta.load(word::CLEAN) == 1;
+            if is_whole(&meta, &superblock, &data, &index) && (here || clean) {
+                let files = Files { superblock, data, index, meta };
+                return self.trust(files, peers, here, clean);
+            }
+        }
+        self.rebuild(superblock, data, peers)
+    }
+
+    /// The store's identity, made here if there is no store yet.
+    fn superblock(&self) -> Result<Superblock> {
+        let (dir, options) = (&self.dir, self.options);
+        let mut superblock = match Superblock::read(dir)? {
+            Some(superblock) => superblock,
+            None if !options.create => return Err(no_store(dir)?),
+            None => {
+                if dir.open_file("data")?.is_some() {
+                    return Err(super_is_missing(dir));
+                }
+                let superblock = Superblock::new(options.config()?)?;
+                superblock.write(dir)?;
+                superblock
+            }
+        };
+        if !superblock.made {
+            // Creation was cut short, or is under way here: nothing was ever stored.
+            dir.remove("data")?;
+            dir.create("data")?;
+            superblock.made = true;
+            superblock.write(dir)?;
+        }
+        Ok(superblock)
+    }
+
+    /// Index and meta hold what the last processes left, by their death or a clean close.
+    fn trust(self, files: Files, peers: Peers, here: bool, clean: bool) -> Result<Arena> {
+        let (boot, newest) = (self.boot, files.superblock.newest_ms);
+        let arena = files.arena(self.dir, peers, self.options);
+        if here && arena.meta.load(word::TIME_NAMESPACE) != dir::time_namespace() {
+            return Err(Error::Refused {
+                path: arena.dir.path().into(),
+                why: "was used in another time namespace of this kernel, where lifetimes differ"
+                    .into(),
+            });
+        }
+        if arena.meta.load(word::SYNC_FAILED) != 0 {
+            rewrite_everything(&arena)?;
+        }
+        if here {
+            arena.anchor.store(arena.meta.load(word::ANCHOR), Ordering::Relaxed);
+        } else {
+            anchor_clock(&arena, newest.max(arena.meta.load(word::NEWEST_MS)));
+        }
+        recover::heal_all(&arena)?;
+        arena.meta.store(word::BOOT_ID, boot[0]);
+        arena.meta.store(word::BOOT_ID + 8, boot[1]);
+        arena.meta.store(word::TIME_NAMESPACE, dir::time_namespace());
+        if clean {
+            arena.meta.store(word::CLEAN, 0);
+            sync_file(&arena, FileKind::Meta)?;
+        }
+        recover::mark_dirty(&arena);
+        Ok(arena)
+    }
+
+    /// After a power loss, or when the derived files are missing or damaged.
+    fn rebuild(self, mut superblock: Superblock, data: Map, peers: Peers) -> Result<Arena> {
+        let (boot, options) = (self.boot, self.options);
+        let disk: Arc<dyn Disk> = options.disk.clone().unwrap_or_else(|| Arc::new(RealDisk));
+        let data_inode = data.file().map_or(0, dir::inode);
+        let mut arena = Files {
+            index: self.fresh(&*disk, FileKind::Index, superblock.geometry.index_bytes())?,
+            meta: self.fresh(&*disk, FileKind::Meta, superblock.geometry.meta_bytes())?,
+            superblock,
+            data,
+        }
+        .arena(self.dir, peers, options);
+        let found = loop {
+            match recover::rebuild(&arena)? {
+                Ok(found) => break found,
+                Err(IndexTooSmall) => {
+                    superblock.geometry.stripe_buckets *= 2;
+                    arena.geometry = superblock.geometry;
+                    let again = |kind: FileKind, bytes| fresh(&arena.dir, &*disk, kind, bytes);
+                    let index = again(FileKind::Index, arena.geometry.index_bytes())?;
+                    let meta = again(FileKind::Meta, arena.geometry.meta_bytes())?;
+                    arena.index = index;
+                    arena.meta = meta;
+                }
+            }
+        };
+        superblock.seq_base = recover::next_base(found.newest_seq, superblock.seq_base)?;
+        superblock.newest_ms = superblock.newest_ms.max(found.newest_ms);
+        arena.meta.store(word::SEQ, superblock.seq_base);
+        arena.meta.store(word::RECOVERY_HORIZON_SEQ, superblock.seq_base);
+        anchor_clock(&arena, superblock.newest_ms);
+        arena.meta.store(word::BOOT_ID, boot[0]);
+        arena.meta.store(word::BOOT_ID + 8, boot[1]);
+        arena.meta.store(word::TIME_NAMESPACE, dir::time_namespace());
+        let index_inode = arena.index.file().map_or(0, dir::inode);
+        recover::sign(&arena, superblock.id, [data_inode, index_inode]);
+        arena.dir.rename("index.new", "index")?;
+        arena.dir.rename("meta.new", "meta")?;
+        superblock.write(&arena.dir)?;
+        arena.meta.store(word::READY, 1);
+        recover::mark_dirty(&arena);
+        Ok(arena)
+    }
+
+    fn fresh(&self, disk: &dyn Disk, kind: FileKind, bytes: u64) -> Result<Map> {
+        fresh(&self.dir, disk, kind, bytes)
+    }
+}
+
+/// A new file of zeros, under its temporary name, with disk space behind every byte.
+fn fresh(dir: &Dir, disk: &dyn Disk, kind: FileKind, bytes: u64) -> Result<Map> {
+    let name = format!("{}.new", kind.name());
+    dir.remove(&name)?;
+    let file = dir.create(&name)?;
+    let shown = dir.join(&name).display().to_string();
+    let map = Map::shared(file, bytes, &shown)?;
+    disk::grow(disk, kind, &map, 0, bytes)
+        .map_err(|e| Error::io(format!("making {shown} ({bytes} bytes)"), e))?;
+    Ok(map)
+}
+
+/// Store time goes on from the newest moment that the store has seen.
+fn anchor_clock(arena: &Arena, newest_ms: u64) {
+    let (boot, wall) = (arena.time.boot_ms(), arena.time.wall_ms());
+    let now = wall.max(newest_ms);
+    let anchor = now.wrapping_sub(boot);
+    arena.meta.store(word::ANCHOR, anchor);
+    arena.anchor.store(anchor, Ordering::Relaxed);
+    // A clock far ahead of all that was ever written may be wrong: nothing is destroyed on its
+    // word for a while.
+    let hold = if newest_ms != 0 && wall > newest_ms + DAY_MS { now + HOLD_MS } else { 0 };
+    arena.meta.store(word::HOLD_RECLAIM_UNTIL, hold);
+}
+
+pub(super) fn sync_file(arena: &Arena, kind: FileKind) -> Result<()> {
+    let map = match kind {
+        FileKind::Index => &arena.index,
+        FileKind::Meta => &arena.meta,
+        FileKind::Data | FileKind::Super => &arena.data,
+    };
+    let Some(file) = map.file() else { return Ok(()) };
+    arena
+        .disk
+        .sync(kind, file)
+        .map_err(|e| Error::io(format!("syncing {}", arena.dir.join(kind.name()).display()), e))
+}
+
+/// After a failed sync the kernel holds pages for clean that the disk never got: every page is
+/// made dirty again and synced before anything is promised.
+fn rewrite_everything(arena: &Arena) -> Result<()> {
+    let mut at = 0;
+    while at + 8 <= arena.data.usable() {
+        arena.data.add(at, 0);
+        at += 4096;
+    }
+    sync_file(arena, FileKind::Data)?;
+    arena.meta.store(word::SYNC_FAILED, 0);
+    Ok(())
+}
+
+/// The last one out syncs everything and says so, so that not even a reboot needs a rebuild.
+pub(super) fn close_cleanly(arena: &Arena) -> Result<()> {
+    if arena.meta.load(word::SYNC_FAILED) != 0 || !try_alone(&arena.peers, &arena.dir)? {
+        return Ok(());
+    }
+    arena.meta.store(word::NEWEST_MS, arena.now_ms());
+    for kind in [FileKind::Data, FileKind::Index, FileKind::Meta] {
+        sync_file(arena, kind)?;
+    }
+    arena.meta.store(word::DIRTY, 0);
+    arena.meta.store(word::CLEAN, 1);
+    sync_file(arena, FileKind::Meta)
+}
+
+/// The format that this library writes, for messages and statistics.
+pub(super) fn format() -> (u16, u16) {
+    (MAJOR, MINOR)
+}

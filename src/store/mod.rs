@@ -1,0 +1,317 @@
+//! The store: open, close, one short method per verb.
+//!
+//! A process attaches to a directory once, however often it opens it. After a fork the child
+//! attaches itself anew at its first operation; it never has its parent's locks.
+
+mod attach;
+mod flusher;
+mod ops;
+mod recover;
+mod stats;
+mod stripe;
+mod superblock;
+mod sweep;
+mod sync;
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use crate::arena::Arena;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::limits::SWEEP_RECORDS;
+use crate::lock::{self, Acquired, Held, LockInfo, Wait};
+use crate::options::{Options, Sync, Ttl};
+use crate::sys::dir::Dir;
+use crate::sys::peers::AttachGuard;
+use flusher::Flusher;
+use ops::Put;
+pub use stats::Stats;
+
+/// What a write demands of the present value; expired data counts as absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing: *set*.
+    Any,
+    /// That there is none: *add*.
+    Absent,
+    /// That there is one: *replace*.
+    Present,
+    /// That it is this version: *cas*.
+    Version(u64),
+}
+
+/// The outcome of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Done; the version now stored (of a touch: the version touched).
+    Done(u64),
+    /// There is a value, of this version, that the caller did not expect.
+    Exists(u64),
+    /// There is no value.
+    Missing,
+    /// The caller's lock is no longer held: nothing was written.
+    Lost,
+}
+
+/// What is known of a value beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Item {
+    /// Changes with every write, never repeats.
+    pub version: u64,
+    /// The caller's own 32 bits.
+    pub flags: u32,
+    /// Unix milliseconds of store time; 0 = never.
+    pub expires_ms: u64,
+    /// Bytes.
+    pub value_len: u64,
+}
+
+/// One process's attachment to a store.
+struct Attachment {
+    arena: Arena,
+    flusher: Flusher,
+    thread: bool,
+    differs: bool,
+}
+
+/// A store. Any number of threads may use one value; clones share the attachment.
+#[derive(Clone)]
+pub struct Store {
+    attached: Arc<Attachment>,
+}
+
+static REGISTRY: parking_lot::Mutex<Vec<((u64, u64), Weak<Attachment>)>> =
+    parking_lot::Mutex::new(Vec::new());
+
+impl Store {
+    /// Opens the store in a directory; see [`Options`] for what happens if there is none.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Store> {
+        options.config()?;
+        crate::sys::fork::prepare();
+        let path = std::path::absolute(path.as_ref())
+            .map_err(|e| Error::io(format!("finding {}", path.as_ref().display()), e))?;
+        let identity = Dir::open(&path, options.force_filesystem)?.identity()?;
+        // Dropped after the guard: letting go of the last use of an attachment takes it too.
+        let known;
+        let _one_at_a_time = AttachGuard::new();
+        let mut registry = REGISTRY.lock();
+        registry.retain(|(_, weak)| weak.strong_count() > 0);
+        known = registry.iter().find(|(id, _)| *id == identity).and_then(|(_, w)| w.upgrade());
+        if let Some(attached) = &known
+            && attached.is_in_place()
+        {
+            attached.renew_after_fork()?;
+            return Ok(Store { attached: attached.clone() });
+        }
+        let arena = attach::attach(&path, options)?;
+        let attached = Arc::new(Attachment {
+            differs: options.differs(&arena.config),
+            thread: options.thread,
+            flusher: Flusher::new(),
+            arena,
+        });
+        registry.push((identity, Arc::downgrade(&attached)));
+        Ok(Store { attached })
+    }
+
+    /// The attachment, made this process's own after a fork.
+    #[inline]
+    fn arena(&self) -> Result<&Arena> {
+        let arena = &self.attached.arena;
+        if !arena.peers.is_mine() {
+            self.ready()?;
+        }
+        Ok(arena)
+    }
+
+    #[cold]
+    fn ready(&self) -> Result<()> {
+        let _one_at_a_time = AttachGuard::new();
+        self.attached.renew_after_fork()
+    }
+
+    #[inline]
+    fn key<'a>(&self, arena: &Arena, key: &'a [u8]) -> Result<Key<'a>> {
+        Key::new(key, &arena.hash)
+    }
+
+    /// After a change: it counts as acknowledged when this returns.
+    #[inline]
+    fn acknowledge(&self, arena: &Arena, stored: Stored) -> Result<Stored> {
+        if let Stored::Done(_) = stored {
+            if ops::needs_round(arena) {
+                sync::wait_durable(arena)?;
+            }
+            flusher::changed(&self.attached)?;
+        }
+        Ok(stored)
+    }
+
+    /// Reads a value into `out`, whose memory is reused; `None` if there is none.
+    pub fn get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<Option<Item>> {
+        let arena = self.arena()?;
+        ops::get(arena, &self.key(arena, key)?, out)
+    }
+
+    /// Reads a value and gives it a new lifetime.
+    pub fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>> {
+        let Some(mut item) = self.get(key, out)? else { return Ok(None) };
+        if self.touch(key, ttl, None)? == Stored::Missing {
+            out.clear();
+            return Ok(None);
+        }
+        let arena = self.arena()?;
+        item.expires_ms = match arena.config.lifetime_ms(ttl) {
+            0 => 0,
+            lifetime => arena.now_ms() + lifetime,
+        };
+        Ok(Some(item))
+    }
+
+    /// Looks whether there is a value, without reading it.
+    pub fn exists(&self, key: &[u8]) -> Result<Option<Item>> {
+        let arena = self.arena()?;
+        ops::exists(arena, &self.key(arena, key)?)
+    }
+
+    /// Stores a value if `expect` holds; with a lock, only while the lock is the caller's.
+    pub fn put(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: u32,
+        ttl: Ttl,
+        expect: Expect,
+        held: Option<&Held>,
+    ) -> Result<Stored> {
+        let arena = self.arena()?;
+        let put = Put { flags, ttl, expect, held };
+        let stored = ops::put(arena, &self.key(arena, key)?, value, &put)?;
+        self.acknowledge(arena, stored)
+    }
+
+    /// Stores a value whatever was there: [`Store::put`] with [`Expect::Any`] and no lock.
+    pub fn set(&self, key: &[u8], value: &[u8], flags: u32, ttl: Ttl) -> Result<Stored> {
+        self.put(key, value, flags, ttl, Expect::Any, None)
+    }
+
+    /// Gives a value a new lifetime.
+    pub fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
+        let arena = self.arena()?;
+        let stored = ops::touch(arena, &self.key(arena, key)?, ttl, held)?;
+        self.acknowledge(arena, stored)
+    }
+
+    /// Deletes a value, if it has the version `expected`.
+    pub fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored> {
+        let arena = self.arena()?;
+        let stored = ops::delete(arena, &self.key(arena, key)?, expected, held)?;
+        self.acknowledge(arena, stored)
+    }
+
+    /// Drops expired values, looking at about `max_records` records (0 = a default); gives their
+    /// number. Space comes back without it too; this is for those who want it now.
+    pub fn expire(&self, max_records: u64) -> Result<u64> {
+        let arena = self.arena()?;
+        let budget = if max_records == 0 { SWEEP_RECORDS } else { max_records };
+        let expired = sweep::expire(arena, budget)?;
+        flusher::changed(&self.attached)?;
+        Ok(expired)
+    }
+
+    /// Takes a key's session lock. `cookie` names the owner within this process.
+    pub fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired> {
+        let arena = self.arena()?;
+        self.check_life(arena)?;
+        lock::acquire(arena, &self.key(arena, key)?, cookie, wait)
+    }
+
+    /// A host may close all descriptors, ours too: then our life byte is gone and we attach anew.
+    /// Looked at once a second at most.
+    #[inline]
+    fn check_life(&self, arena: &Arena) -> Result<()> {
+        if self.attached.flusher.life_is_due() && !arena.peers.intact() {
+            let _one_at_a_time = AttachGuard::new();
+            if !arena.peers.intact() {
+                attach::reattach(arena)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the lease of a lock over; false if it is lost.
+    pub fn renew(
+        &self,
+        key: &[u8],
+        held: &Held,
+        lease: Option<std::time::Duration>,
+    ) -> Result<bool> {
+        let arena = self.arena()?;
+        lock::renew(arena, &self.key(arena, key)?, held, lease)
+    }
+
+    /// Gives a lock back; false if it was lost before.
+    pub fn unlock(&self, key: &[u8], held: &Held) -> Result<bool> {
+        let arena = self.arena()?;
+        lock::release(arena, &self.key(arena, key)?, held)
+    }
+
+    /// Up to `limit` session locks that are held.
+    pub fn locks(&self, limit: usize) -> Result<Vec<LockInfo>> {
+        lock::list(self.arena()?, limit)
+    }
+
+    /// The hash under which [`Store::locks`] shows a key.
+    pub fn key_hash(&self, key: &[u8]) -> Result<u64> {
+        let arena = self.arena()?;
+        Ok(self.key(arena, key)?.hash.max(1))
+    }
+
+    /// Returns when everything acknowledged before is on the disk, whatever the mode.
+    pub fn sync(&self) -> Result<()> {
+        sync::wait_durable(self.arena()?)
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> Result<Stats> {
+        stats::stats(self.arena()?, self.attached.differs)
+    }
+
+    /// When the store's clock says it is, unix milliseconds.
+    pub fn now_ms(&self) -> Result<u64> {
+        Ok(self.arena()?.now_ms())
+    }
+}
+
+impl Attachment {
+    /// In the child of a fork: attaches it in its own name. The caller has the attach guard.
+    fn renew_after_fork(&self) -> Result<()> {
+        if !self.arena.peers.is_mine() {
+            attach::reattach(&self.arena)?;
+            self.flusher.forget();
+        }
+        Ok(())
+    }
+
+    /// Is the directory that we are attached to still the one at its path?
+    fn is_in_place(&self) -> bool {
+        self.arena.data.file().is_some_and(|data| self.arena.dir.still_holds("data", data))
+    }
+
+    fn syncs_periodically(&self) -> bool {
+        self.arena.config.sync == Sync::Periodic
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // A child that never used the store has nothing of its own to close.
+        if self.arena.peers.is_mine() {
+            let _one_at_a_time = AttachGuard::new();
+            stats::detached(&self.arena);
+            // Best effort: without the mark the next opener after a reboot rebuilds.
+            let _ = attach::close_cleanly(&self.arena);
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! The verbs on one key, each as short as its rules.
+
+use std::sync::atomic::{Ordering, fence};
+
+use super::stripe::{Change, Current, Found, Stripe};
+use super::{Expect, Item, Stored, sweep};
+use crate::arena::{Arena, Count, word};
+use crate::error::{Error, Result};
+use crate::index::{Slot, Table, stripe_of};
+use crate::key::Key;
+use crate::limits::{LINE, READ_RETRIES};
+use crate::lock::{self, Held};
+use crate::log::record::{self, Header, TOMBSTONE};
+use crate::log::{self, Lane, Run, segment};
+use crate::options::{Sync, Ttl};
+use crate::sys::map::Scratch;
+
+/// What one look without a latch came to.
+enum Look {
+    Hit(Item),
+    Miss,
+    Damaged,
+    /// Something moved while it was read.
+    Again,
+}
+
+fn damaged(arena: &Arena) -> Error {
+    arena.count(Count::DamagedReads);
+    Error::Damaged(format!(
+        "a record in {} does not match its checksum; this key's value cannot be given",
+        arena.dir.join("data").display()
+    ))
+}
+
+/// Reads a value into `out` (which is cleared), taking no latch.
+pub(super) fn get(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
+    arena.count(Count::Gets);
+    for attempt in 0..=READ_RETRIES {
+        // Whoever is overtaken again and again reads where nobody can overtake.
+        let _still = match attempt {
+            READ_RETRIES => Some(Stripe::latch(arena, key.hash)?),
+            _ => None,
+        };
+        match look(arena, key, Some(out))? {
+            Look::Hit(item) => {
+                arena.count(Count::Hits);
+                return Ok(Some(item));
+            }
+            Look::Miss => {
+                out.clear();
+                return Ok(None);
+            }
+            Look::Damaged => {
+                out.clear();
+                return Err(damaged(arena));
+            }
+            Look::Again => {}
+        }
+    }
+    Err(damaged(arena))
+}
+
+/// Looks at an item without its value.
+pub(super) fn exists(arena: &Arena, key: &Key) -> Result<Option<Item>> {
+    for attempt in 0..=READ_RETRIES {
+        let _still = match attempt {
+            READ_RETRIES => Some(Stripe::latch(arena, key.hash)?),
+            _ => None,
+        };
+        match look(arena, key, None)? {
+            Look::Hit(item) => return Ok(Some(item)),
+            Look::Miss => return Ok(None),
+            Look::Damaged => return Err(damaged(arena)),
+            Look::Again => {}
+        }
+    }
+    Err(damaged(arena))
+}
+
+/// One look: slot, copy, then slot, record and table again; only then are the copies judged.
+#[inline]
+fn look(arena: &Arena, key: &Key, mut out: Option<&mut Vec<u8>>) -> Result<Look> {
+    let Some(table) = Table::of(arena, stripe_of(key.hash)) else {
+        return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
+    };
+    let mut scratch = Scratch::new();
+    let mut bad = false;
+    let found = table.candidates(&arena.index, key.hash, |slot_at, slot| {
+        match judge(arena, key, slot_at, slot, &mut scratch, out.as_deref_mut()) {
+            Ok(Judged::Other) => None,
+            Ok(Judged::Bad) => {
+                bad = true;
+                None
+            }
+            Ok(Judged::Moved) => Some(Ok(Look::Again)),
+            Ok(Judged::Mine(look)) => Some(Ok(look)),
+            Err(e) => Some(Err(e)),
+        }
+    });
+    fence(Ordering::Acquire);
+    let moved = Table::of(arena, stripe_of(key.hash)).is_none_or(|now| now.word != table.word);
+    match found {
+        Some(Err(e)) => Err(e),
+        _ if moved => Ok(Look::Again),
+        Some(Ok(look)) => Ok(look),
+        None if bad => Ok(Look::Damaged),
+        None => Ok(Look::Miss),
+    }
+}
+
+enum Judged {
+    /// Another key.
+    Other,
+    /// A record that is not whole: it may have been this key's.
+    Bad,
+    /// The slot changed meanwhile.
+    Moved,
+    Mine(Look),
+}
+
+#[inline]
+fn judge(
+    arena: &Arena,
+    key: &Key,
+    slot_at: u64,
+    slot: Slot,
+    scratch: &mut Scratch,
+    out: Option<&mut Vec<u8>>,
+) -> Result<Judged> {
+    let at = slot.offset();
+    if out.is_some() {
+        arena.data.prefetch(at, slot.fetch_bytes());
+    }
+    let unmoved = || {
+        fence(Ordering::Acquire);
+        slot.same_place(Slot(arena.index.load(slot_at)))
+    };
+    let Some(mut header) = log::read_header(arena, at, key.bytes.len(), scratch) else {
+        return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
+    };
+    let same = header.hash == key.hash
+        && header.key_len as usize == key.bytes.len()
+        && &scratch.bytes()[LINE as usize..] == key.bytes;
+    if !same {
+        return Ok(if !unmoved() {
+            Judged::Moved
+        } else if is_whole_header(arena, at, scratch) {
+            Judged::Other
+        } else {
+            Judged::Bad
+        });
+    }
+    let holds = header.plausible(log::room_at(arena, at)) && header.checks(scratch.bytes());
+    if !holds {
+        return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
+    }
+    // A touch may store this word while bytes are copied: only a load of its own is whole.
+    header.expiry = arena.data.load(at + record::EXPIRY_AT);
+    let mut value_holds = true;
+    if let Some(out) = out {
+        out.clear();
+        value_holds = log::read_value(arena, at, &header, out)?;
+        // The first two words again: a record that began to be overwritten shows here.
+        let first = header.lines as u64 | (header.salt as u64) << 32;
+        if !unmoved() || arena.data.load(at) != first || arena.data.load(at + 8) != header.seq {
+            return Ok(Judged::Moved);
+        }
+        value_holds = value_holds && record::value_crc(out) == header.value_crc;
+    } else if !unmoved() {
+        return Ok(Judged::Moved);
+    }
+    let Some(expires_ms) = header.expires_ms().filter(|_| value_holds) else {
+        return Ok(Judged::Mine(Look::Damaged));
+    };
+    if header.is(TOMBSTONE) {
+        return Ok(Judged::Bad);
+    }
+    if expires_ms != 0 && expires_ms <= arena.now_ms() {
+        return Ok(Judged::Mine(Look::Miss));
+    }
+    Ok(Judged::Mine(Look::Hit(item(&header, expires_ms))))
+}
+
+fn is_whole_header(arena: &Arena, at: u64, scratch: &mut Scratch) -> bool {
+    log::read_checked(arena, at, scratch).is_some()
+}
+
+fn item(header: &Header, expires_ms: u64) -> Item {
+    Item {
+        version: header.seq,
+        flags: header.user_flags,
+        expires_ms,
+        value_len: header.value_len as u64,
+    }
+}
+
+/// What a write needs to know beside key and value.
+#[derive(Clone, Copy)]
+pub(super) struct Put<'a> {
+    pub(super) flags: u32,
+    pub(super) ttl: Ttl,
+    pub(super) expect: Expect,
+    pub(super) held: Option<&'a Held>,
+}
+
+/// Stores a value, if `expect` and the lock agree.
+pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], put: &Put) -> Result<Stored> {
+    let max = arena.config.max_value_bytes;
+    if value.len() as u64 > max {
+        return Err(Error::TooLarge { len: value.len() as u64, max });
+    }
+    arena.check_sync()?;
+    let crc = record::value_crc(value);
+    let done = with_room(arena, || {
+        let run = match Run::needed(arena, key.bytes.len(), value.len() as u64) {
+            true => Some(Run::write(arena, key.bytes.len(), value)?),
+            false => None,
+        };
+        put_once(arena, key, value, crc, run, put)
+    });
+    if let Ok(Stored::Done(_)) = done {
+        arena.count(Count::Sets);
+    }
+    done
+}
+
+fn put_once(
+    arena: &Arena,
+    key: &Key,
+    value: &[u8],
+    crc: u32,
+    run: Option<Run>,
+    put: &Put,
+) -> Result<Stored> {
+    let stripe = Stripe::latch(arena, key.hash)?;
+    // Held to the end: nobody takes the lock between the check and the write.
+    let _fence = match put.held {
+        None => None,
+        Some(held) => match lock::confirm(arena, key, held)? {
+            None => return Ok(Stored::Lost),
+            confirmed => confirmed,
+        },
+    };
+    let now = arena.now_ms();
+    let found = stripe.find(key);
+    let live = match &found {
+        Found::Present(current) if !current.is_expired(now) => Some(*current),
+        Found::Damaged { .. } if put.expect != Expect::Any => return Err(damaged(arena)),
+        _ => None,
+    };
+    match (put.expect, live) {
+        (Expect::Any, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => {}
+        (Expect::Absent, Some(current)) => return Ok(Stored::Exists(current.header.seq)),
+        (Expect::Present | Expect::Version(_), None) => return Ok(Stored::Missing),
+        (Expect::Version(expected), Some(current)) => {
+            if current.header.seq != expected {
+                return Ok(Stored::Exists(current.header.seq));
+            }
+        }
+    }
+    let lifetime = arena.config.lifetime_ms(put.ttl);
+    let header = Header {
+        key_len: key.bytes.len() as u16,
+        value_len: value.len() as u32,
+        hash: key.hash,
+        value_crc: crc,
+        lines: record::lines(key.bytes.len(), value.len() as u64) as u32,
+        user_flags: put.flags,
+        shadows_until: shadow(arena, &found, now),
+        ..Header::default()
+    };
+    let expires_ms = if lifetime == 0 { 0 } else { now + lifetime };
+    let seq = write(arena, &stripe, key, value, header, expires_ms, &found, run)?;
+    Ok(Stored::Done(seq))
+}
+
+/// Until when an older version of this key could come back if the new record were dropped.
+fn shadow(arena: &Arena, found: &Found, now_ms: u64) -> u32 {
+    let own = match found {
+        Found::Absent => 0,
+        Found::Present(current) => {
+            record::shadow_of(current.expires_ms).max(current.header.shadows_until)
+        }
+        Found::Damaged { .. } => record::FOR_EVER,
+    };
+    let horizon = arena.meta.load(word::RECOVERY_HORIZON);
+    match horizon {
+        u64::MAX => record::FOR_EVER,
+        h if h > now_ms => own.max(record::shadow_of(h)),
+        _ => own,
+    }
+}
+
+/// The one way into the log and the index. A tombstone empties the slot, all else fills it.
+#[expect(clippy::too_many_arguments, reason = "one path for every kind of write")]
+fn write(
+    arena: &Arena,
+    stripe: &Stripe,
+    key: &Key,
+    value: &[u8],
+    mut header: Header,
+    expires_ms: u64,
+    found: &Found,
+    run: Option<Run>,
+) -> Result<u64> {
+    let lines = header.lines as u64;
+    let deletes = header.is(TOMBSTONE);
+    let slot_at = match found {
+        Found::Present(Current { slot_at, .. }) | Found::Damaged { slot_at } => *slot_at,
+        Found::Absent => stripe.vacancy(key.hash)?,
+    };
+    let mut change = Change { slot_at, new_slot: 0, record_at: 0, seq: 0, lane: None };
+    let mut number = |header: &mut Header| {
+        change.seq = arena.next_seq();
+        header.seq = change.seq;
+        header.expiry = record::expiry_word(expires_ms, change.seq);
+    };
+    if let Some(run) = &run {
+        number(&mut header);
+        header.salt = run.salt();
+        let first = run.write_header(&mut header, key.bytes);
+        change.record_at = run.offset();
+        change.new_slot = Slot::new(key.hash, run.offset(), lines, run.incarnation()).0;
+        stripe.arm(&change);
+        run.commit(first);
+    } else {
+        let mut lane = Lane::acquire(arena)?;
+        lane.reserve(lines, deletes)?;
+        number(&mut header);
+        header.salt = lane.salt();
+        let first = lane.write(&mut header, key.bytes, value);
+        change.record_at = lane.offset();
+        change.lane = Some(lane.number());
+        change.new_slot = match deletes {
+            true => Table::emptied(&arena.index, slot_at),
+            false => Slot::new(key.hash, lane.offset(), lines, lane.incarnation()).0,
+        };
+        stripe.arm(&change);
+        lane.commit(first, lines);
+    }
+    stripe.publish(&change);
+    if let Some(run) = run {
+        run.publish();
+    }
+    account(arena, found, &change, lines, deletes);
+    Ok(change.seq)
+}
+
+fn account(arena: &Arena, found: &Found, change: &Change, lines: u64, deletes: bool) {
+    match found {
+        Found::Present(current) => {
+            segment::account(arena, current.slot.offset(), current.lines(), false)
+        }
+        Found::Absent if !deletes => {
+            arena.meta.add(word::KEYS, 1);
+        }
+        _ => {}
+    }
+    if deletes {
+        arena.meta.add(word::KEYS, 1u64.wrapping_neg());
+    } else {
+        segment::account(arena, change.record_at, lines, true);
+    }
+}
+
+/// Runs an operation; when it finds the store full, makes room and runs it once more.
+fn with_room<T>(arena: &Arena, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut done = operation();
+    if matches!(done, Err(Error::Full(_))) && sweep::make_room(arena)? {
+        done = operation();
+    }
+    if matches!(done, Err(Error::Full(_))) {
+        arena.count(Count::RefusedFull);
+    }
+    done
+}
+
+/// Deletes a key, if it is there, has the version expected and the lock agrees.
+pub(super) fn delete(
+    arena: &Arena,
+    key: &Key,
+    expected: Option<u64>,
+    held: Option<&Held>,
+) -> Result<Stored> {
+    arena.check_sync()?;
+    let done = with_room(arena, || {
+        let stripe = Stripe::latch(arena, key.hash)?;
+        let _fence = match held {
+            None => None,
+            Some(held) => match lock::confirm(arena, key, held)? {
+                None => return Ok(Stored::Lost),
+                confirmed => confirmed,
+            },
+        };
+        let now = arena.now_ms();
+        let found = stripe.find(key);
+        match &found {
+            Found::Present(current) if !current.is_expired(now) => {
+                if expected.is_some_and(|expected| expected != current.header.seq) {
+                    return Ok(Stored::Exists(current.header.seq));
+                }
+            }
+            Found::Damaged { .. } if expected.is_none() => {}
+            Found::Damaged { .. } => return Err(damaged(arena)),
+            _ => return Ok(Stored::Missing),
+        }
+        let header = Header {
+            key_len: key.bytes.len() as u16,
+            flags: TOMBSTONE,
+            hash: key.hash,
+            value_crc: record::value_crc(&[]),
+            lines: record::lines(key.bytes.len(), 0) as u32,
+            shadows_until: shadow(arena, &found, now),
+            ..Header::default()
+        };
+        let seq = write(arena, &stripe, key, &[], header, 0, &found, None)?;
+        Ok(Stored::Done(seq))
+    });
+    if let Ok(Stored::Done(_)) = done {
+        arena.count(Count::Deletes);
+    }
+    done
+}
+
+/// Gives a value a new lifetime. Longer is one store in place; shorter is a new record, because an
+/// older copy with the longer life may still lie in the log.
+pub(super) fn touch(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
+    arena.check_sync()?;
+    let done = touch_in_place(arena, key, ttl, held)?;
+    let stored = match done {
+        Touched::Stored(stored) => stored,
+        Touched::Shorten => shorten(arena, key, ttl, held)?,
+    };
+    if let Stored::Done(_) = stored {
+        arena.count(Count::Touches);
+    }
+    Ok(stored)
+}
+
+enum Touched {
+    Stored(Stored),
+    /// The lifetime would become shorter: the value has to be written again.
+    Shorten,
+}
+
+fn touch_in_place(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Touched> {
+    let stripe = Stripe::latch(arena, key.hash)?;
+    let _fence = match held {
+        None => None,
+        Some(held) => match lock::confirm(arena, key, held)? {
+            None => return Ok(Touched::Stored(Stored::Lost)),
+            confirmed => confirmed,
+        },
+    };
+    let now = arena.now_ms();
+    let current = match stripe.find(key) {
+        Found::Present(current) if !current.is_expired(now) => current,
+        Found::Damaged { .. } => return Err(damaged(arena)),
+        _ => return Ok(Touched::Stored(Stored::Missing)),
+    };
+    let lifetime = arena.config.lifetime_ms(ttl);
+    let expires_ms = if lifetime == 0 { 0 } else { now + lifetime };
+    let seq = current.header.seq;
+    let shorter = expires_ms != 0 && (current.expires_ms == 0 || expires_ms < current.expires_ms);
+    if shorter {
+        return Ok(Touched::Shorten);
+    }
+    if expires_ms != current.expires_ms {
+        let at = current.slot.offset() + record::EXPIRY_AT;
+        arena.data.store(at, record::expiry_word(expires_ms, seq));
+    }
+    Ok(Touched::Stored(Stored::Done(seq)))
+}
+
+/// Writes the value again with a shorter life, unless somebody writes another meanwhile.
+fn shorten(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
+    let mut value = Vec::new();
+    for _ in 0..READ_RETRIES {
+        let Some(item) = get(arena, key, &mut value)? else { return Ok(Stored::Missing) };
+        let expect = Expect::Version(item.version);
+        let again = Put { flags: item.flags, ttl, expect, held };
+        match put(arena, key, &value, &again)? {
+            Stored::Exists(_) => continue,
+            other => return Ok(other),
+        }
+    }
+    Err(Error::Busy("the key changes too fast to shorten its lifetime".into()))
+}
+
+/// What must happen after a change before it is acknowledged.
+pub(super) fn needs_round(arena: &Arena) -> bool {
+    arena.config.sync == Sync::Always
+}

@@ -1,0 +1,221 @@
+//! Making `index` and `meta` anew from `data`, when nobody else has the store open.
+//!
+//! Every segment with a valid header is walked; per key the highest number wins, at equal numbers
+//! the later copy; a tombstone that wins deletes. Nothing is appended to a segment found here.
+//! The result replaces the old files by rename, so a death in between starts over.
+
+use crate::arena::{Arena, META_MAGIC, segment as row, stripe, word};
+use crate::error::{Error, Result};
+use crate::index::{self, Slot, Table};
+use crate::limits::{LINE, SEQ_STEP, STRIPES};
+use crate::log::record::TOMBSTONE;
+use crate::log::segment::{self, BODY, FREE, SEALED, State};
+use crate::log::{self, Walk, Walked};
+use crate::sys::map::Scratch;
+
+/// What a rebuild found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Recovered {
+    pub(super) newest_seq: u64,
+    pub(super) newest_ms: u64,
+    /// Unix ms until which time alone must not drop anything.
+    pub(super) horizon_ms: u64,
+    pub(super) keys: u64,
+    pub(super) damaged: u64,
+}
+
+/// The index was too small for what the log holds.
+pub(super) struct IndexTooSmall;
+
+/// Fills an arena whose index and meta are all zeros.
+pub(super) fn rebuild(arena: &Arena) -> Result<std::result::Result<Recovered, IndexTooSmall>> {
+    index::lay_out(
+        &arena.meta,
+        |which| arena.geometry.stripe(which),
+        arena.geometry.stripe_buckets,
+    );
+    let mut found = Recovered::default();
+    let mut value = Vec::new();
+    let mut number = 0;
+    while number < arena.geometry.segments {
+        let count = match recover_segment(arena, number, &mut found, &mut value)? {
+            Ok(count) => count,
+            Err(too_small) => return Ok(Err(too_small)),
+        };
+        number += count;
+    }
+    for which in 0..STRIPES {
+        found.keys += settle(arena, which);
+    }
+    segment::recount_free(arena);
+    arena.meta.store(word::KEYS, found.keys);
+    arena.meta.store(word::RECOVERY_HORIZON, found.horizon_ms);
+    Ok(Ok(found))
+}
+
+/// Recovers the segment, or the run that starts here; gives the number of segments looked at.
+fn recover_segment(
+    arena: &Arena,
+    number: u64,
+    found: &mut Recovered,
+    value: &mut Vec<u8>,
+) -> Result<std::result::Result<u64, IndexTooSmall>> {
+    let set = |segment: u64, kind: u8| {
+        let incarnation = segment::last_incarnation(arena, segment);
+        let state = State::new(kind, 0, incarnation);
+        arena.meta.store(arena.geometry.segment(segment) + row::STATE, state.0);
+    };
+    set(number, FREE);
+    let Some(header) = segment::header(arena, number) else { return Ok(Ok(1)) };
+    let run = header.head_of();
+    if header.body_of().is_some() || run.is_some_and(|run| !is_run(arena, number, run)) {
+        return Ok(Ok(1));
+    }
+    let at = arena.geometry.segment(number);
+    // The seq of the activation counts too: fences may have been drawn after the last record.
+    found.newest_seq = found.newest_seq.max(header.activation_seq);
+    found.newest_ms = found.newest_ms.max(header.activated_ms);
+    let mut walk = Walk::new(arena, number, &header, arena.data.usable());
+    let mut any = false;
+    while let Some(walked) = walk.next() {
+        if !walk.value_holds(&walked, value)? {
+            found.damaged += 1;
+            continue;
+        }
+        any = true;
+        found.newest_seq = found.newest_seq.max(walked.header.seq);
+        let key = walk.key().to_vec();
+        if !insert(arena, &walked, &key, header.incarnation, found) {
+            return Ok(Err(IndexTooSmall));
+        }
+        if run.is_some() {
+            break;
+        }
+    }
+    let count = run.unwrap_or(1);
+    if any {
+        set(number, SEALED);
+        arena.meta.store(at + row::RUN, run.unwrap_or(0));
+        arena.meta.store(at + row::ACTIVATION_SEQ, header.activation_seq);
+        for body in (number + 1)..number + count {
+            set(body, BODY);
+        }
+    }
+    Ok(Ok(if any { count } else { 1 }))
+}
+
+/// Do all bodies of a run name its head?
+fn is_run(arena: &Arena, head: u64, count: u64) -> bool {
+    count > 0
+        && head.checked_add(count).is_some_and(|end| end <= arena.geometry.segments)
+        && ((head + 1)..head + count)
+            .all(|body| segment::header(arena, body).and_then(|h| h.body_of()) == Some(head))
+}
+
+/// Puts a record into the index if it wins; false if there is no room for it.
+fn insert(
+    arena: &Arena,
+    walked: &Walked,
+    key: &[u8],
+    incarnation: u32,
+    found: &mut Recovered,
+) -> bool {
+    let header = &walked.header;
+    let at = arena.geometry.stripe(index::stripe_of(header.hash));
+    let Some(table) = Table::read(&arena.meta, &arena.index, at) else { return false };
+    let mut scratch = Scratch::new();
+    let rival = table.candidates(&arena.index, header.hash, |slot_at, slot| {
+        let other = log::read_header(arena, slot.offset(), key.len(), &mut scratch)?;
+        (other.hash == header.hash
+            && other.key_len as usize == key.len()
+            && &scratch.bytes()[LINE as usize..] == key)
+            .then_some((slot_at, slot, other))
+    });
+    let lines = header.lines as u64;
+    let slot = Slot::new(header.hash, walked.at, lines, incarnation);
+    let slot = slot.marked(header.is(TOMBSTONE));
+    let place = match rival {
+        None => match table.vacancy(&arena.index, header.hash) {
+            Some(place) => place,
+            None => return false,
+        },
+        Some((slot_at, old, other)) => {
+            let newer =
+                (header.seq, header.copy.wrapping_sub(other.copy) as i8 > 0) > (other.seq, false);
+            let loser = if newer { other } else { *header };
+            if !loser.is(TOMBSTONE) {
+                let until = match loser.expires_ms() {
+                    Some(0) | None => u64::MAX,
+                    Some(ms) => ms,
+                };
+                found.horizon_ms = found.horizon_ms.max(until);
+            }
+            if !newer {
+                return true;
+            }
+            if !other.is(TOMBSTONE) {
+                segment::account(arena, old.offset(), other.lines as u64, false);
+            }
+            slot_at
+        }
+    };
+    if !header.is(TOMBSTONE) {
+        segment::account(arena, walked.at, lines, true);
+    }
+    arena.index.store(place, slot.0);
+    true
+}
+
+/// Tombstones have won what they could win: their slots go. Gives the number of keys left.
+fn settle(arena: &Arena, which: u64) -> u64 {
+    let Some(table) = Table::of(arena, which) else { return 0 };
+    let mut keys = 0;
+    for slot_at in table.slots() {
+        let slot = Slot(arena.index.load(slot_at));
+        if slot.is_marked() {
+            arena.index.store(slot_at, Table::emptied(&arena.index, slot_at));
+        } else if slot.offset() != 0 {
+            keys += 1;
+        }
+    }
+    keys
+}
+
+/// Writes the words that every later opener compares.
+pub(super) fn sign(arena: &Arena, id: [u64; 2], inodes: [u64; 2]) {
+    arena.meta.store(word::STORE_ID, id[0]);
+    arena.meta.store(word::STORE_ID + 8, id[1]);
+    arena.meta.store(word::DATA_INODE, inodes[0]);
+    arena.meta.store(word::INDEX_INODE, inodes[1]);
+    arena.meta.store(word::DATA_BYTES, arena.data.usable());
+    arena.meta.store(word::MAGIC, META_MAGIC);
+}
+
+/// The first number that is surely new after a rebuild.
+pub(super) fn next_base(seen: u64, base: u64) -> Result<u64> {
+    seen.max(base).checked_add(SEQ_STEP).ok_or_else(|| {
+        Error::Damaged("version numbers have run out; dump the store and load it anew".into())
+    })
+}
+
+/// After all processes died on this boot: what they left half done is finished or dropped.
+pub(super) fn heal_all(arena: &Arena) -> Result<()> {
+    super::stripe::heal_dead(arena, |_| true)?;
+    for which in 0..STRIPES {
+        // A redo can be armed under a free latch if its owner could not wait for the lane.
+        let at = arena.geometry.stripe(which);
+        if arena.meta.load(at + stripe::REDO) != 0 {
+            drop(super::stripe::Stripe::latch_number(arena, which)?);
+        }
+    }
+    crate::lock::forget_all(arena);
+    arena.meta.store(word::SYNC_LEADER, 0);
+    arena.meta.store(word::FLUSHER, 0);
+    segment::recount_free(arena);
+    Ok(())
+}
+
+/// Bytes of records in a rebuilt or healed store count as not yet on the disk.
+pub(super) fn mark_dirty(arena: &Arena) {
+    arena.meta.store(word::DIRTY, 1);
+}

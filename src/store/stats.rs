@@ -1,0 +1,120 @@
+//! Counters and sizes, for people and for the tools above.
+
+use super::attach;
+use crate::arena::{Arena, Count, slot, word};
+use crate::error::Result;
+use crate::key::HashKind;
+use crate::limits::LINE;
+use crate::options::Sync;
+use crate::sys::clock;
+
+/// A snapshot; sizes in bytes, times in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it; the C header explains each")]
+pub struct Stats {
+    pub keys: u64,
+    pub live_bytes: u64,
+    pub data_bytes: u64,
+    pub max_bytes: u64,
+    pub max_value_bytes: u64,
+    pub index_bytes: u64,
+    pub index_slots: u64,
+    pub segment_bytes: u64,
+    pub segments: u64,
+    pub segments_free: u64,
+    pub gets: u64,
+    pub hits: u64,
+    pub sets: u64,
+    pub deletes: u64,
+    pub touches: u64,
+    pub expired: u64,
+    pub refused_full: u64,
+    pub damaged_reads: u64,
+    pub lock_acquired: u64,
+    pub lock_waited: u64,
+    pub lock_timeouts: u64,
+    pub lock_broken: u64,
+    pub latch_stolen: u64,
+    pub healed: u64,
+    pub sync_rounds: u64,
+    pub sync: Sync,
+    pub sync_interval_ms: u64,
+    pub hash: HashKind,
+    pub format_major: u64,
+    pub format_minor: u64,
+    pub processes: u64,
+    pub max_processes: u64,
+    pub locks_held: u64,
+    pub lock_waiters: u64,
+    /// Since the last finished sync round; `u64::MAX` if there was none since the boot.
+    pub last_sync_age_ms: u64,
+    /// In memory only: a reboot loses everything.
+    pub not_persistent: bool,
+    /// This process asked for other options than the store has.
+    pub options_differ: bool,
+    /// 0 = for ever.
+    pub default_ttl_ms: u64,
+    /// 0 = no bound.
+    pub max_ttl_ms: u64,
+}
+
+pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
+    let (config, geometry) = (&arena.config, &arena.geometry);
+    let (locks_held, lock_waiters) = crate::lock::census(arena);
+    let (major, minor) = attach::format();
+    let processes = (0..config.max_processes)
+        .filter(|s| arena.meta.load(geometry.slot(*s) + slot::PID) != 0 && arena.peers.alive(*s))
+        .count() as u64;
+    let last_sync = arena.meta.load(word::LAST_SYNC_MS);
+    let counted = |what| arena.counted(what);
+    Ok(Stats {
+        keys: arena.meta.load(word::KEYS),
+        live_bytes: arena.meta.load(word::LIVE_LINES) * LINE,
+        data_bytes: arena.meta.load(word::DATA_BYTES),
+        max_bytes: config.max_bytes,
+        max_value_bytes: config.max_value_bytes,
+        index_bytes: geometry.index_bytes(),
+        index_slots: geometry.index_bytes() / 8,
+        segment_bytes: geometry.segment_bytes,
+        segments: geometry.segments,
+        segments_free: arena.meta.load(word::FREE_SEGMENTS),
+        gets: counted(Count::Gets),
+        hits: counted(Count::Hits),
+        sets: counted(Count::Sets),
+        deletes: counted(Count::Deletes),
+        touches: counted(Count::Touches),
+        expired: counted(Count::Expired),
+        refused_full: counted(Count::RefusedFull),
+        damaged_reads: counted(Count::DamagedReads),
+        lock_acquired: counted(Count::LockAcquired),
+        lock_waited: counted(Count::LockWaited),
+        lock_timeouts: counted(Count::LockTimeouts),
+        lock_broken: counted(Count::LockBroken),
+        latch_stolen: counted(Count::LatchStolen),
+        healed: counted(Count::Healed),
+        sync_rounds: counted(Count::SyncRounds),
+        sync: config.sync,
+        sync_interval_ms: config.sync_interval_ms,
+        hash: config.hash,
+        format_major: major as u64,
+        format_minor: minor as u64,
+        processes,
+        max_processes: config.max_processes as u64,
+        locks_held,
+        lock_waiters,
+        last_sync_age_ms: match last_sync {
+            0 => u64::MAX,
+            at => clock::mono_ms().saturating_sub(at),
+        },
+        not_persistent: arena.dir.not_persistent(),
+        options_differ: differs,
+        default_ttl_ms: config.default_ttl_ms,
+        max_ttl_ms: config.max_ttl_ms,
+    })
+}
+
+/// This process goes: its row no longer counts.
+pub(super) fn detached(arena: &Arena) {
+    let at = arena.geometry.slot(arena.peers.slot());
+    arena.meta.store(at + slot::PID, 0);
+}

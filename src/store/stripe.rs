@@ -1,0 +1,222 @@
+//! A stripe under its latch: the only place where the index changes.
+//!
+//! A change is one step of three stores that a successor can finish or drop: the redo is armed,
+//! the record becomes whole, the slot is stored. Whoever takes the latch, free or stolen, looks at
+//! the redo first.
+
+use crate::arena::{Arena, Count, stripe, word};
+use crate::error::{Error, Result};
+use crate::index::{self, Slot, Table};
+use crate::key::Key;
+use crate::limits::STRIPES;
+use crate::log::{self, Lane, record, segment};
+use crate::sys::latch::{self, Taken};
+use crate::sys::map::Scratch;
+
+/// The redo's lane when the record is a run of whole segments.
+const NO_LANE: u64 = 0x7f;
+const ARMED: u64 = 1;
+
+pub(super) struct Stripe<'a> {
+    arena: &'a Arena,
+    at: u64,
+    pub(super) table: Table,
+}
+
+/// What the index has for a key.
+pub(super) enum Found {
+    Absent,
+    Present(Current),
+    /// Its record is there, but not as it was written.
+    Damaged {
+        slot_at: u64,
+    },
+}
+
+/// The record that the index names for a key.
+#[derive(Clone, Copy)]
+pub(super) struct Current {
+    pub(super) slot_at: u64,
+    pub(super) slot: Slot,
+    pub(super) header: record::Header,
+    /// Unix ms, 0 = never.
+    pub(super) expires_ms: u64,
+}
+
+impl Current {
+    pub(super) fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms != 0 && self.expires_ms <= now_ms
+    }
+
+    pub(super) fn lines(&self) -> u64 {
+        self.header.lines as u64
+    }
+}
+
+/// A change that is about to be made.
+pub(super) struct Change {
+    pub(super) slot_at: u64,
+    pub(super) new_slot: u64,
+    pub(super) record_at: u64,
+    pub(super) seq: u64,
+    /// `None` for a run.
+    pub(super) lane: Option<u64>,
+}
+
+impl<'a> Stripe<'a> {
+    pub(super) fn latch(arena: &'a Arena, hash: u64) -> Result<Stripe<'a>> {
+        Stripe::latch_number(arena, index::stripe_of(hash))
+    }
+
+    pub(super) fn latch_number(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
+        let at = arena.geometry.stripe(number);
+        let cell = arena.meta.cell(at + stripe::LATCH);
+        let taken = latch::acquire(cell, &arena.peers, arena.operation_timeout)
+            .ok_or_else(|| arena.busy("a part of the index", latch::owner(cell)))?;
+        if taken == Taken::Stolen {
+            arena.count(Count::LatchStolen);
+        }
+        Stripe::latched(arena, at)
+    }
+
+    /// The latch is ours: finish or drop what the last owner left, then look at the table.
+    fn latched(arena: &'a Arena, at: u64) -> Result<Stripe<'a>> {
+        let damaged = || Error::Damaged(format!("{}", arena.dir.join("meta").display()));
+        let guard = Unlatch { arena, at };
+        if arena.meta.load(at + stripe::REDO) & ARMED != 0 {
+            heal(arena, at)?;
+        }
+        let table = Table::read(&arena.meta, &arena.index, at).ok_or_else(damaged)?;
+        std::mem::forget(guard);
+        Ok(Stripe { arena, at, table })
+    }
+
+    /// Looks a key up; what it finds cannot go away while the latch is held.
+    pub(super) fn find(&self, key: &Key) -> Found {
+        let arena = self.arena;
+        let mut scratch = Scratch::new();
+        self.table
+            .candidates(&arena.index, key.hash, |slot_at, slot| {
+                let header = log::read_header(arena, slot.offset(), key.bytes.len(), &mut scratch)?;
+                let same = header.hash == key.hash
+                    && header.key_len as usize == key.bytes.len()
+                    && &scratch.bytes()[64..] == key.bytes;
+                if !same {
+                    return None;
+                }
+                let expires_ms = header.expires_ms();
+                let holds = header.plausible(log::room_at(arena, slot.offset()))
+                    && header.checks(scratch.bytes());
+                Some(match expires_ms {
+                    Some(expires_ms) if holds => {
+                        Found::Present(Current { slot_at, slot, header, expires_ms })
+                    }
+                    _ => Found::Damaged { slot_at },
+                })
+            })
+            .unwrap_or(Found::Absent)
+    }
+
+    /// The slot that names the record at this offset.
+    pub(super) fn slot_of(&self, hash: u64, offset: u64) -> Option<(u64, Slot)> {
+        self.table.candidates(&self.arena.index, hash, |at, slot| {
+            (slot.offset() == offset).then_some((at, slot))
+        })
+    }
+
+    pub(super) fn vacancy(&self, hash: u64) -> Result<u64> {
+        self.table.vacancy(&self.arena.index, hash).ok_or_else(|| {
+            Error::Full(
+                "the index has no room for more keys of this kind; create a store with a larger \
+                 max_bytes (it has one slot for every 256 bytes)"
+                    .into(),
+            )
+        })
+    }
+
+    pub(super) fn arm(&self, change: &Change) {
+        let meta = &self.arena.meta;
+        meta.store(self.at + stripe::REDO_SLOT, change.new_slot);
+        meta.store(self.at + stripe::REDO_RECORD, change.record_at);
+        meta.store(self.at + stripe::REDO_SEQ, change.seq);
+        let lane = change.lane.unwrap_or(NO_LANE);
+        meta.store(self.at + stripe::REDO, ARMED | lane << 1 | change.slot_at / 8 << 16);
+    }
+
+    /// The record is whole: the index names it.
+    pub(super) fn publish(&self, change: &Change) {
+        self.arena.index.store(change.slot_at, change.new_slot);
+        self.arena.meta.store(self.at + stripe::REDO, 0);
+    }
+
+    /// Empties a slot without a record that says so: only for what time alone may drop.
+    pub(super) fn drop_slot(&self, slot_at: u64) {
+        self.arena.index.store(slot_at, Table::emptied(&self.arena.index, slot_at));
+        self.arena.meta.add(word::KEYS, 1u64.wrapping_neg());
+    }
+}
+
+impl Drop for Stripe<'_> {
+    fn drop(&mut self) {
+        latch::release(self.arena.meta.cell(self.at + stripe::LATCH));
+    }
+}
+
+struct Unlatch<'a> {
+    arena: &'a Arena,
+    at: u64,
+}
+
+impl Drop for Unlatch<'_> {
+    fn drop(&mut self) {
+        latch::release(self.arena.meta.cell(self.at + stripe::LATCH));
+    }
+}
+
+/// Finishes or drops the change that a dead owner was making. Every step can be repeated.
+fn heal(arena: &Arena, at: u64) -> Result<()> {
+    let redo = arena.meta.load(at + stripe::REDO);
+    let (lane, slot_at) = (redo >> 1 & 0x7f, (redo >> 16) * 8);
+    let new_slot = arena.meta.load(at + stripe::REDO_SLOT);
+    let record_at = arena.meta.load(at + stripe::REDO_RECORD);
+    let seq = arena.meta.load(at + stripe::REDO_SEQ);
+    // The lane first: only then is it settled whether the record is part of the log.
+    let _lane = match lane {
+        NO_LANE => None,
+        lane if lane < arena.geometry.lanes => Some(Lane::acquire_number(arena, lane)?),
+        _ => None,
+    };
+    if let Some(header) = log::is_whole(arena, record_at, seq)?
+        && arena.index.contains(slot_at, 8)
+    {
+        arena.index.store(slot_at, new_slot);
+        if header.is(record::RUN) {
+            let first = segment::of(arena, record_at);
+            segment::publish_run(arena, first, segment::run_length(arena, first));
+        }
+    }
+    arena.meta.store(at + stripe::REDO, 0);
+    arena.count(Count::Healed);
+    Ok(())
+}
+
+/// Heals everything that bears the number of a dead slot: lanes, stripes, segments, locks.
+pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Result<()> {
+    for lane in 0..arena.geometry.lanes {
+        let cell = arena.meta.cell(arena.geometry.lane(lane));
+        if latch::owner(cell).is_some_and(dead) {
+            Lane::heal_dead(arena, lane);
+            latch::release(cell);
+        }
+    }
+    for number in 0..STRIPES {
+        let at = arena.geometry.stripe(number);
+        let cell = arena.meta.cell(at + stripe::LATCH);
+        if latch::owner(cell).is_some_and(dead) {
+            drop(Stripe::latched(arena, at)?);
+        }
+    }
+    segment::heal(arena, dead);
+    crate::lock::heal(arena, dead);
+    Ok(())
+}

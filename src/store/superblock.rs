@@ -1,0 +1,207 @@
+//! The file `super`: what the store is. Two equal copies, each with a checksum, replaced by rename.
+//!
+//! ```text
+//!  0x000 magic "holdfast"      0x040 max_bytes          0x078 lanes
+//!  0x008 store id 16 bytes     0x048 max_value_bytes    0x080 stripe_buckets
+//!  0x018 major 16 minor 16     0x050 default_ttl_ms     0x088 secret 16 bytes
+//!  0x020 compat 32             0x058 max_ttl_ms         0x098 seq_base
+//!  0x024 ro_compat 32          0x060 sync_interval_ms   0x0a0 newest time seen, ms
+//!  0x028 incompat 32           0x068 segment_bytes      0x0a8 flags: 1 = data was made
+//!  0x030 sync 8 hash 8         0x070 segments           0x1f8 CRC of the bytes before
+//!  0x038 max_processes 32
+//! ```
+//!
+//! The second copy starts at 4096.
+
+use std::io::{Read, Write};
+
+use crate::arena::Geometry;
+use crate::error::{Error, Result};
+use crate::key::HashKind;
+use crate::limits::LANES;
+use crate::options::{Config, Sync};
+use crate::sys::dir::Dir;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"holdfast");
+/// A higher major number is another format.
+pub(crate) const MAJOR: u16 = 1;
+/// A higher minor number is one that this library can still use, flags permitting.
+pub(crate) const MINOR: u16 = 0;
+const COPY: usize = 4096;
+const CRC_AT: usize = 0x1f8;
+
+/// Everything in `super`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Superblock {
+    pub(crate) id: [u64; 2],
+    pub(crate) config: Config,
+    pub(crate) geometry: Geometry,
+    pub(crate) secret: [u64; 2],
+    pub(crate) seq_base: u64,
+    pub(crate) newest_ms: u64,
+    pub(crate) made: bool,
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+fn get(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default())
+}
+
+impl Superblock {
+    /// A new store's.
+    pub(crate) fn new(config: Config) -> Result<Superblock> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random)
+            .map_err(|e| Error::io("reading random bytes", std::io::Error::other(e.to_string())))?;
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        Ok(Superblock {
+            id: [get(&random, 0), get(&random, 8)],
+            config,
+            geometry: Geometry::new(&config, cores),
+            secret: [get(&random, 16), get(&random, 24)],
+            seq_base: 0,
+            newest_ms: 0,
+            made: false,
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut b = vec![0; COPY];
+        let (c, g) = (&self.config, &self.geometry);
+        put(&mut b, 0x000, MAGIC);
+        put(&mut b, 0x008, self.id[0]);
+        put(&mut b, 0x010, self.id[1]);
+        put(&mut b, 0x018, MAJOR as u64 | (MINOR as u64) << 16);
+        put(&mut b, 0x030, c.sync as u64 | (c.hash as u64) << 8);
+        put(&mut b, 0x038, c.max_processes as u64);
+        put(&mut b, 0x040, c.max_bytes);
+        put(&mut b, 0x048, c.max_value_bytes);
+        put(&mut b, 0x050, c.default_ttl_ms);
+        put(&mut b, 0x058, c.max_ttl_ms);
+        put(&mut b, 0x060, c.sync_interval_ms);
+        put(&mut b, 0x068, g.segment_bytes);
+        put(&mut b, 0x070, g.segments);
+        put(&mut b, 0x078, g.lanes);
+        put(&mut b, 0x080, g.stripe_buckets);
+        put(&mut b, 0x088, self.secret[0]);
+        put(&mut b, 0x090, self.secret[1]);
+        put(&mut b, 0x098, self.seq_base);
+        put(&mut b, 0x0a0, self.newest_ms);
+        put(&mut b, 0x0a8, self.made as u64);
+        let crc = crc_fast::crc32_iscsi(&b[..CRC_AT]);
+        put(&mut b, CRC_AT, crc as u64);
+        b
+    }
+
+    fn decode(dir: &Dir, b: &[u8]) -> Result<Superblock> {
+        let wrong = |why: String| Error::Format { path: dir.join("super"), why };
+        if b.len() < COPY || get(b, 0) != MAGIC {
+            return Err(wrong("is not a Holdfast store".into()));
+        }
+        if get(b, CRC_AT) != crc_fast::crc32_iscsi(&b[..CRC_AT]) as u64 {
+            return Err(wrong("is damaged".into()));
+        }
+        let (major, minor) = (get(b, 0x18) as u16, (get(b, 0x18) >> 16) as u16);
+        let (compat, ro_compat) = (get(b, 0x20) as u32, (get(b, 0x20) >> 32) as u32);
+        let incompat = get(b, 0x28) as u32;
+        let _ = compat;
+        if major != MAJOR || incompat != 0 || ro_compat != 0 {
+            return Err(wrong(format!(
+                "has format {major}.{minor} (features {incompat:#x}/{ro_compat:#x}); this library \
+                 ({}) knows format {MAJOR}.{MINOR}: use a newer one",
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+        let sync = match get(b, 0x30) as u8 {
+            0 => Sync::None,
+            1 => Sync::Periodic,
+            2 => Sync::Always,
+            other => return Err(wrong(format!("has an unknown sync mode {other}"))),
+        };
+        let hash = match (get(b, 0x30) >> 8) as u8 {
+            0 => HashKind::Rapid,
+            1 => HashKind::Sip13,
+            other => return Err(wrong(format!("has an unknown hash {other}"))),
+        };
+        let config = Config {
+            sync,
+            hash,
+            max_processes: get(b, 0x38) as u32,
+            max_bytes: get(b, 0x40),
+            max_value_bytes: get(b, 0x48),
+            default_ttl_ms: get(b, 0x50),
+            max_ttl_ms: get(b, 0x58),
+            sync_interval_ms: get(b, 0x60),
+        };
+        let geometry = Geometry {
+            segment_bytes: get(b, 0x68),
+            segments: get(b, 0x70),
+            lanes: get(b, 0x78),
+            slots: config.max_processes as u64,
+            stripe_buckets: get(b, 0x80),
+        };
+        let expected = Geometry {
+            lanes: geometry.lanes,
+            stripe_buckets: geometry.stripe_buckets,
+            ..Geometry::new(&config, LANES)
+        };
+        let sane = geometry == expected
+            && (1..=LANES).contains(&geometry.lanes)
+            && geometry.stripe_buckets.is_power_of_two()
+            && geometry.stripe_buckets <= 1 << 24;
+        if !sane {
+            return Err(wrong("has sizes that contradict each other".into()));
+        }
+        Ok(Superblock {
+            id: [get(b, 0x08), get(b, 0x10)],
+            config,
+            geometry,
+            secret: [get(b, 0x88), get(b, 0x90)],
+            seq_base: get(b, 0x98),
+            newest_ms: get(b, 0xa0),
+            made: get(b, 0xa8) == 1,
+        })
+    }
+
+    /// Reads it; `None` if there is no such file. One whole copy is enough.
+    pub(crate) fn read(dir: &Dir) -> Result<Option<Superblock>> {
+        let Some(mut file) = dir.open_file("super")? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file)
+            .take(4 * COPY as u64)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io(format!("reading {}", dir.join("super").display()), e))?;
+        let second = bytes.get(COPY..).unwrap_or_default();
+        match Superblock::decode(dir, &bytes) {
+            Ok(it) => Ok(Some(it)),
+            Err(first) => match Superblock::decode(dir, second) {
+                Ok(it) => Ok(Some(it)),
+                Err(_) => Err(match first {
+                    Error::Format { path, why } if why == "is damaged" => Error::Format {
+                        path,
+                        why: "is damaged in both copies; put back a copy of this one file from a \
+                              backup of the same store (the other files are as they were)"
+                            .into(),
+                    },
+                    other => other,
+                }),
+            },
+        }
+    }
+
+    /// Replaces the file, durably.
+    pub(crate) fn write(&self, dir: &Dir) -> Result<()> {
+        const NEW: &str = "super.new";
+        let failed = |e| Error::io(format!("writing {}", dir.join(NEW).display()), e);
+        dir.remove(NEW)?;
+        let mut file = dir.create(NEW)?;
+        let copy = self.encode();
+        file.write_all(&[&copy[..], &copy[..]].concat()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        dir.rename(NEW, "super")?;
+        dir.sync()
+    }
+}

@@ -1,0 +1,312 @@
+//! Giving space back: expired values leave the index, segments with nothing alive become free.
+//!
+//! A segment is freed in two rounds of sync: once what replaced its contents is durable its magic
+//! is zeroed, and once that is durable it is free. Otherwise a power loss could find it again and
+//! bring back what was deleted. Nothing is dropped that still shadows an older version elsewhere
+//! in the log (ENGINE rules 1 to 3).
+
+use super::stripe::Stripe;
+use super::sync;
+use crate::arena::{Arena, Count, lane, segment as row, word};
+use crate::error::Result;
+use crate::limits::RESERVE;
+use crate::log::record::{self, FOR_EVER, TOMBSTONE};
+use crate::log::segment::{self, ACTIVE, BODY, DRAINED, FREE, SEALED, SWEEPING, State, ZEROED};
+use crate::log::{Lane, Walk, Walked};
+use crate::sys::clock;
+
+/// An idle lane's segment is ended after this long, so that its contents can be given back.
+const RETIRE_MS: u64 = 60_000;
+/// After a vain attempt to make room the next ones fail at once for this long.
+const NO_ROOM_MS: u64 = 100;
+
+/// What a walk over one segment came to.
+#[derive(Default)]
+struct Outcome {
+    expired: u64,
+    records: u64,
+    survivors: u64,
+    live_lines: u64,
+    /// When the next record here may be dropped; `None` = not by time.
+    next_look_ms: Option<u64>,
+}
+
+/// Drops what has expired, looking at about `budget` records; gives the number of keys dropped.
+pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
+    let now = arena.now_ms();
+    if now < arena.meta.load(word::HOLD_RECLAIM_UNTIL) {
+        return Ok(0);
+    }
+    let age = Age::of(arena);
+    let (mut expired, mut seen) = (0, 0);
+    let count = arena.geometry.segments;
+    let start = arena.meta.load(word::SWEEP_CURSOR) % count;
+    for i in 0..count {
+        let number = (start + i) % count;
+        if seen >= budget {
+            arena.meta.store(word::SWEEP_CURSOR, number);
+            break;
+        }
+        if let Some(outcome) = visit(arena, number, now, &age)? {
+            seen += outcome.records;
+            expired += outcome.expired;
+        }
+    }
+    arena.count_many(Count::Expired, expired);
+    advance(arena);
+    Ok(expired)
+}
+
+/// Sweeps one segment if there may be something to gain.
+fn visit(arena: &Arena, number: u64, now: u64, age: &Age) -> Result<Option<Outcome>> {
+    let state = segment::state(arena, number);
+    let at = arena.geometry.segment(number);
+    match state.kind() {
+        ACTIVE => {
+            let lane = state.arg() as u64;
+            if lane >= arena.geometry.lanes {
+                return Ok(None);
+            }
+            let tail = arena.meta.load(arena.geometry.lane(lane) + lane::TAIL);
+            let outcome = walk(arena, number, now, age)?;
+            if outcome.survivors == 0 && outcome.records > 0 {
+                retire(arena, number, lane, tail, now)?;
+            }
+            Ok(Some(outcome))
+        }
+        SEALED => {
+            let next_look = arena.meta.load(at + row::NEXT_LOOK_MS);
+            if next_look > now && segment::live_hint(arena, number) != 0 {
+                return Ok(None);
+            }
+            let mine = state.to(SWEEPING, arena.peers.slot());
+            if !segment::change(arena, number, state, mine) {
+                return Ok(None);
+            }
+            let outcome = walk(arena, number, now, age);
+            let drained = matches!(&outcome, Ok(o) if o.survivors == 0);
+            if let Ok(outcome) = &outcome {
+                arena.meta.store(at + row::LIVE, outcome.live_lines);
+                let next = outcome.next_look_ms.unwrap_or(u64::MAX);
+                arena.meta.store(at + row::NEXT_LOOK_MS, next);
+            }
+            if drained {
+                arena.meta.store(at + row::ROUND, sync::next_round(arena));
+                segment::change(arena, number, mine, mine.to(DRAINED, 0));
+                arena.meta.store(word::DIRTY, 1);
+            } else {
+                segment::change(arena, number, mine, mine.to(SEALED, 0));
+            }
+            outcome.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Ends a lane's segment in which nothing is alive and to which nothing was added since `tail`.
+fn retire(arena: &Arena, number: u64, lane: u64, tail: u64, now: u64) -> Result<()> {
+    let old =
+        segment::header(arena, number).is_some_and(|header| header.activated_ms + RETIRE_MS < now);
+    if old {
+        let lane = Lane::acquire_number(arena, lane)?;
+        if lane.offset() == tail && lane.is_in(number) {
+            lane.retire();
+        }
+    }
+    Ok(())
+}
+
+/// Walks a segment: expired keys leave the index, the rest is counted.
+fn walk(arena: &Arena, number: u64, now: u64, age: &Age) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let Some(header) = segment::header(arena, number) else {
+        // Zeroed by a sweep that died: nothing is in it. Anything else is damage, and damage is
+        // never a reason to give space back.
+        outcome.survivors = (!segment::is_zeroed(arena, number)) as u64;
+        return Ok(outcome);
+    };
+    let mut walk = Walk::new(arena, number, &header, arena.data.usable());
+    while let Some(met) = walk.next() {
+        outcome.records += 1;
+        weigh(arena, &met, now, age, number, &mut outcome)?;
+        if header.head_of().is_some() {
+            break;
+        }
+    }
+    Ok(outcome)
+}
+
+/// How old the log is: the two oldest segments at one moment, for rule 1.
+struct Age {
+    /// Numbers issued later may lie in segments that were not looked at.
+    known_until: u64,
+    oldest: [(u64, u64); 2],
+}
+
+impl Age {
+    fn of(arena: &Arena) -> Age {
+        let known_until = arena.meta.load(word::SEQ);
+        let mut oldest = [(u64::MAX, u64::MAX); 2];
+        for number in 0..arena.geometry.segments {
+            if segment::state(arena, number).kind() == FREE {
+                continue;
+            }
+            let seq = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
+            if seq < oldest[0].0 {
+                oldest = [(seq, number), oldest[0]];
+            } else if seq < oldest[1].0 {
+                oldest[1] = (seq, number);
+            }
+        }
+        Age { known_until, oldest }
+    }
+
+    /// Rule 1: no other segment can hold a version older than this number.
+    fn nothing_older_than(&self, seq: u64, own: u64) -> bool {
+        let [first, second] = self.oldest;
+        let other = if first.1 == own { second } else { first };
+        seq <= self.known_until && other.0 >= seq
+    }
+}
+
+/// Decides about one record, under its stripe's latch.
+fn weigh(
+    arena: &Arena,
+    met: &Walked,
+    now: u64,
+    age: &Age,
+    number: u64,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let header = &met.header;
+    let lines = header.lines as u64;
+    let mut stay = |until_ms: Option<u64>| {
+        outcome.survivors += 1;
+        if let Some(until) = until_ms {
+            let next = outcome.next_look_ms.unwrap_or(u64::MAX);
+            outcome.next_look_ms = Some(next.min(until));
+        }
+    };
+    let shadow_ms = match header.shadows_until {
+        FOR_EVER => u64::MAX,
+        s => s as u64 * 1000,
+    };
+    let shadow_ms = match arena.meta.load(word::RECOVERY_HORIZON) {
+        horizon if horizon > now && header.seq <= arena.meta.load(word::RECOVERY_HORIZON_SEQ) => {
+            shadow_ms.max(horizon)
+        }
+        _ => shadow_ms,
+    };
+    let droppable = now > shadow_ms || age.nothing_older_than(header.seq, number);
+    let by_time = (shadow_ms != u64::MAX).then_some(shadow_ms + 1);
+    if header.is(TOMBSTONE) {
+        if !droppable {
+            stay(by_time);
+        }
+        return Ok(());
+    }
+    let stripe = Stripe::latch(arena, header.hash)?;
+    let Some((slot_at, _)) = stripe.slot_of(header.hash, met.at) else { return Ok(()) };
+    // The word itself: a touch may have changed it since the walk read it.
+    let word = arena.data.load(met.at + record::EXPIRY_AT);
+    match record::expiry_ms(word, header.seq) {
+        Some(at) if at != 0 && at <= now => {
+            if droppable {
+                stripe.drop_slot(slot_at);
+                segment::account(arena, met.at, lines, false);
+                outcome.expired += 1;
+            } else {
+                outcome.live_lines += lines;
+                stay(by_time);
+            }
+        }
+        at => {
+            outcome.live_lines += lines;
+            stay(at.filter(|at| *at != 0));
+        }
+    }
+    Ok(())
+}
+
+/// Moves drained segments on as far as finished rounds allow. True: some still wait for a round.
+pub(super) fn advance(arena: &Arena) -> bool {
+    let mut waiting = false;
+    let mut freed = 0;
+    for number in 0..arena.geometry.segments {
+        let state = segment::state(arena, number);
+        if !matches!(state.kind(), DRAINED | ZEROED) {
+            continue;
+        }
+        let at = arena.geometry.segment(number);
+        if !sync::is_done(arena, arena.meta.load(at + row::ROUND)) {
+            waiting = true;
+            continue;
+        }
+        let count = segment::run_length(arena, number);
+        if state.kind() == DRAINED {
+            // One process at a time: the claim excludes the others and heals like a sweep.
+            let mine = state.to(SWEEPING, arena.peers.slot());
+            if segment::change(arena, number, state, mine) {
+                for part in number..number + count {
+                    arena.data.store(segment::start(arena, part), 0);
+                }
+                arena.meta.store(at + row::ROUND, sync::next_round(arena));
+                segment::change(arena, number, mine, mine.to(ZEROED, 0));
+                waiting = true;
+            }
+        } else if let Some(n) = free(arena, number, state, count) {
+            freed += n;
+        }
+    }
+    if waiting {
+        arena.meta.store(word::DIRTY, 1);
+    }
+    if freed > 0 {
+        arena.meta.add(word::FREE_SEGMENTS, freed);
+    }
+    waiting
+}
+
+/// Gives a segment, or a run as a unit, back. The claim keeps others out; a death in here leaves
+/// a segment with a zeroed magic that is swept again.
+fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
+    let mine = state.to(SWEEPING, arena.peers.slot());
+    if !segment::change(arena, number, state, mine) {
+        return None;
+    }
+    for body in (number + 1)..number + count {
+        let now = segment::state(arena, body);
+        // Freed before by somebody who died, and perhaps already part of another run.
+        if now.kind() == BODY && segment::header(arena, body).is_none() {
+            segment::change(arena, body, now, now.to(FREE, 0));
+        }
+    }
+    arena.meta.store(arena.geometry.segment(number) + row::RUN, 0);
+    segment::change(arena, number, mine, mine.to(FREE, 0));
+    if number < arena.meta.load(word::FREE_HINT) {
+        arena.meta.store(word::FREE_HINT, number);
+    }
+    Some(count)
+}
+
+/// Called when the store is full: gives back all that can be, now. False: nothing came of it.
+pub(super) fn make_room(arena: &Arena) -> Result<bool> {
+    if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
+        return Ok(false);
+    }
+    let before = arena.meta.load(word::FREE_SEGMENTS);
+    expire(arena, u64::MAX)?;
+    for _ in 0..2 {
+        if advance(arena) {
+            sync::round(arena)?;
+        }
+    }
+    advance(arena);
+    segment::recount_free(arena);
+    let free = arena.meta.load(word::FREE_SEGMENTS);
+    let gained = free > before && free > RESERVE;
+    if !gained {
+        arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
+    }
+    Ok(gained)
+}

@@ -1,0 +1,411 @@
+//! A shared mapping as words and bytes, never as references into it.
+//!
+//! Another process may write any byte at any time. So control words are atomics of one size and
+//! place for life, and payload is only ever copied, word by word or by one instruction, into
+//! private memory, where it is checked before it is used. No `&[u8]` into the mapping exists.
+//!
+//! Every access is checked against the bytes that the file really has (`usable`), because a touch
+//! beyond the end of a mapped file ends the process with SIGBUS.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::fault;
+use crate::error::{Error, Result};
+use crate::limits::{KEY_MAX, LINE};
+
+enum Memory {
+    Shared(memmap2::MmapRaw),
+    /// Private words: for tests of the rooms above that need no file, also under Miri.
+    #[cfg(test)]
+    Heap(Box<[AtomicU64]>),
+}
+
+/// A mapping of one file, at the greatest size that the file may ever have.
+pub(crate) struct Map {
+    memory: Memory,
+    file: Option<File>,
+    usable: AtomicUsize,
+}
+
+impl Map {
+    /// Maps `reserve` bytes of address space over `file`; only the bytes it has now are usable.
+    pub(crate) fn shared(file: File, reserve: u64, name: &str) -> Result<Map> {
+        let raw = memmap2::MmapOptions::new()
+            .len(reserve as usize)
+            .map_raw(&file)
+            .map_err(|e| Error::io(format!("mapping {reserve} bytes of {name}"), e))?;
+        // Core dumps of a host process must not carry its users' sessions.
+        #[cfg(target_os = "linux")]
+        let _ = raw.advise(memmap2::Advice::DontDump);
+        let map =
+            Map { memory: Memory::Shared(raw), file: Some(file), usable: AtomicUsize::new(0) };
+        map.refresh().map_err(|e| Error::io(format!("looking at {name}"), e))?;
+        Ok(map)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn heap(bytes: u64) -> Map {
+        let words = (0..bytes.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
+        Map {
+            memory: Memory::Heap(words),
+            file: None,
+            usable: AtomicUsize::new(bytes as usize & !7),
+        }
+    }
+
+    /// Looks at the size of the file again; it grows while others use it.
+    #[cold]
+    pub(crate) fn refresh(&self) -> std::io::Result<()> {
+        if let Some(file) = &self.file {
+            let size = (file.metadata()?.len() as usize).min(self.reserve());
+            self.usable.store(size & !63, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn reserve(&self) -> usize {
+        match &self.memory {
+            Memory::Shared(raw) => raw.len(),
+            #[cfg(test)]
+            Memory::Heap(words) => words.len() * 8,
+        }
+    }
+
+    /// The file behind the mapping.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    #[inline]
+    fn base(&self) -> *mut u8 {
+        match &self.memory {
+            Memory::Shared(raw) => raw.as_mut_ptr(),
+            #[cfg(test)]
+            Memory::Heap(words) => words.as_ptr() as *mut u8,
+        }
+    }
+
+    /// Are `len` bytes at `at` there? Looks at the file again before it says no.
+    #[inline]
+    pub(crate) fn contains(&self, at: u64, len: u64) -> bool {
+        let Some(end) = at.checked_add(len) else { return false };
+        if end <= self.usable.load(Ordering::Acquire) as u64 {
+            return true;
+        }
+        self.refresh().is_ok() && end <= self.usable.load(Ordering::Acquire) as u64
+    }
+
+    /// Bytes that may be touched now.
+    pub(crate) fn usable(&self) -> u64 {
+        self.usable.load(Ordering::Acquire) as u64
+    }
+
+    #[inline]
+    fn word(&self, at: u64) -> &AtomicU64 {
+        assert!(
+            at.is_multiple_of(8) && self.contains(at, 8),
+            "word {at:#x} is outside the mapping"
+        );
+        // SAFETY: in bounds and aligned by the assertion; the mapping lives as long as `self`; all
+        // accesses to control words of any process are atomic and of this size.
+        unsafe { &*(self.base().add(at as usize) as *const AtomicU64) }
+    }
+
+    /// A 32-bit cell (latches and futex words have this size because the kernel's are).
+    #[inline]
+    pub(crate) fn cell(&self, at: u64) -> &AtomicU32 {
+        assert!(
+            at.is_multiple_of(4) && self.contains(at, 4),
+            "cell {at:#x} is outside the mapping"
+        );
+        // SAFETY: as in `word`; cells never overlap words (the layouts place them apart).
+        unsafe { &*(self.base().add(at as usize) as *const AtomicU32) }
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, at: u64) -> u64 {
+        self.word(at).load(Ordering::Acquire)
+    }
+
+    /// The eight words of a line, each read on its own.
+    #[inline]
+    pub(crate) fn line(&self, at: u64) -> [u64; 8] {
+        assert!(at.is_multiple_of(64) && self.contains(at, 64), "line {at:#x} is outside");
+        // SAFETY: as in `word`, for eight words.
+        let words = unsafe { &*(self.base().add(at as usize) as *const [AtomicU64; 8]) };
+        std::array::from_fn(|i| words[i].load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, at: u64, value: u64) {
+        fault::step();
+        self.word(at).store(value, Ordering::Release)
+    }
+
+    #[inline]
+    pub(crate) fn cas(&self, at: u64, old: u64, new: u64) -> std::result::Result<u64, u64> {
+        fault::step();
+        self.word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    /// Adds and gives the value before; negative amounts are added as two's complement.
+    #[inline]
+    pub(crate) fn add(&self, at: u64, amount: u64) -> u64 {
+        fault::step();
+        self.word(at).fetch_add(amount, Ordering::AcqRel)
+    }
+
+    /// Counts without a locked instruction: exact for one thread, close enough for statistics.
+    #[inline]
+    pub(crate) fn count(&self, at: u64, amount: u64) {
+        let word = self.word(at);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn max(&self, at: u64, value: u64) -> u64 {
+        fault::step();
+        self.word(at).fetch_max(value, Ordering::AcqRel)
+    }
+
+    #[inline]
+    pub(crate) fn swap(&self, at: u64, value: u64) -> u64 {
+        fault::step();
+        self.word(at).swap(value, Ordering::AcqRel)
+    }
+
+    /// Asks for the cache lines of `len` bytes at `at`; a hint, whatever the address.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: u64, len: u64) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let mut line = 0;
+            while line < len {
+                // SAFETY: a prefetch never faults and reads nothing; the address is only a hint.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(self.base().wrapping_add((at + line) as usize) as _)
+                }
+                line += 64;
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = (at, len);
+    }
+
+    /// Copies bytes out; `at` is a multiple of eight. What arrives may be torn: check it.
+    #[cfg(test)]
+    pub(crate) fn read(&self, at: u64, out: &mut [u8]) {
+        assert!(
+            at.is_multiple_of(8) && self.contains(at, out.len() as u64),
+            "{} bytes at {at:#x} are outside the mapping",
+            out.len()
+        );
+        // SAFETY: source range checked above; the destination is an exclusive slice.
+        unsafe { copy_out(self.base().add(at as usize), out.as_mut_ptr(), out.len()) }
+    }
+
+    /// Appends `len` bytes at `at` (a multiple of eight) to `out`, whose memory is reused.
+    #[inline]
+    pub(crate) fn append_to(&self, at: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
+        assert!(
+            at.is_multiple_of(8) && self.contains(at, len as u64),
+            "{len} bytes at {at:#x} are outside the mapping"
+        );
+        out.try_reserve(len).map_err(|_| Error::NoMemory(len as u64))?;
+        // SAFETY: source range checked; the vector has room for `len` more bytes, all of which
+        // `copy_out` initialises before the length says so.
+        unsafe {
+            copy_out(self.base().add(at as usize), out.as_mut_ptr().add(out.len()), len);
+            out.set_len(out.len() + len);
+        }
+        Ok(())
+    }
+
+    /// Copies bytes in; `at` is a multiple of eight, a last partial word is filled with zeros.
+    #[inline]
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
+        let padded = bytes.len().next_multiple_of(8);
+        assert!(
+            at.is_multiple_of(8) && self.contains(at, padded as u64),
+            "{padded} bytes at {at:#x} are outside the mapping"
+        );
+        // SAFETY: destination range checked; the source is a slice.
+        unsafe { copy_in(bytes.as_ptr(), self.base().add(at as usize), bytes.len()) }
+    }
+
+    /// Makes sure that stores to these pages cannot fault for want of disk space.
+    pub(crate) fn populate(&self, at: u64, len: u64) -> std::io::Result<()> {
+        assert!(self.contains(at, len), "{len} bytes at {at:#x} are outside the mapping");
+        let page = 4096;
+        let (from, to) = (at & !(page - 1), (at + len).next_multiple_of(page));
+        // SAFETY: the range lies in our own mapping; the advice changes no contents.
+        let done = unsafe {
+            libc::madvise(
+                self.base().add(from as usize) as *mut libc::c_void,
+                (to - from) as usize,
+                libc::MADV_POPULATE_WRITE,
+            )
+        };
+        if done == 0 {
+            return Ok(());
+        }
+        let error = std::io::Error::last_os_error();
+        match error.raw_os_error() {
+            // Kernels before 5.14: blocks are allocated by fallocate, faults come later.
+            Some(libc::EINVAL) => Ok(()),
+            // A page that cannot be made writable: the filesystem has no room for it.
+            Some(libc::EFAULT) => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+            _ => Err(error),
+        }
+    }
+
+    /// Grows the file to `len` bytes with blocks behind every one of them.
+    pub(crate) fn grow(&self, len: u64) -> std::io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        // SAFETY: plain system call on our own descriptor.
+        while unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len as libc::off_t) } != 0 {
+            let error = std::io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::EINTR) {
+                return Err(error);
+            }
+        }
+        self.refresh()
+    }
+}
+
+/// Private room for one record's header and key.
+pub(crate) struct Scratch {
+    bytes: [std::mem::MaybeUninit<u8>; SCRATCH],
+    len: usize,
+}
+
+const SCRATCH: usize = LINE as usize + KEY_MAX;
+
+impl Scratch {
+    #[inline]
+    pub(crate) fn new() -> Scratch {
+        Scratch { bytes: [const { std::mem::MaybeUninit::uninit() }; SCRATCH], len: 0 }
+    }
+
+    /// Replaces its contents by `len` bytes of the mapping; `at` is a multiple of eight.
+    #[inline]
+    pub(crate) fn fill(&mut self, map: &Map, at: u64, len: usize) {
+        assert!(len <= SCRATCH && at.is_multiple_of(8) && map.contains(at, len as u64));
+        // SAFETY: source range checked; the array has room for `len` bytes.
+        unsafe {
+            copy_out(map.base().add(at as usize), self.bytes.as_mut_ptr().cast(), len);
+        }
+        self.len = len;
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the first `len` bytes were initialised by `fill`.
+        unsafe { std::slice::from_raw_parts_mut(self.bytes.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// Up to here a loop is faster than the start of `rep movsb`, bytes.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+const SHORT: usize = 192;
+
+/// # Safety
+/// `from` is eight-byte aligned and readable for `len` bytes rounded up to eight or to the end of
+/// its mapping page; `to` is writable for `len` bytes and nobody else's.
+#[inline]
+unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if len > SHORT {
+        // SAFETY: the caller's obligations. An external access whose result is used only after
+        // validation, which is why one instruction may stand for the loop of relaxed loads below.
+        unsafe {
+            std::arch::asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _,
+            inout("rdi") to => _, options(nostack, preserves_flags));
+            return;
+        }
+    }
+    // SAFETY: the caller's obligations; words are aligned because `from` is.
+    unsafe {
+        let words = from as *const AtomicU64;
+        for i in 0..len / 8 {
+            let word = (*words.add(i)).load(Ordering::Relaxed).to_ne_bytes();
+            std::ptr::copy_nonoverlapping(word.as_ptr(), to.add(i * 8), 8);
+        }
+        let rest = len % 8;
+        if rest > 0 {
+            let word = (*words.add(len / 8)).load(Ordering::Relaxed).to_ne_bytes();
+            std::ptr::copy_nonoverlapping(word.as_ptr(), to.add(len - rest), rest);
+        }
+    }
+}
+
+/// # Safety
+/// `to` is eight-byte aligned and writable for `len` rounded up to eight; `from` is readable for
+/// `len` bytes.
+#[inline]
+unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
+    let rest = len % 8;
+    #[cfg(all(target_arch = "x86_64", not(miri), not(feature = "faults")))]
+    // SAFETY: the caller's obligations; see `copy_out` for why this is one instruction.
+    unsafe {
+        std::arch::asm!("rep movsb", inout("rcx") len - rest => _, inout("rsi") from => _,
+            inout("rdi") to => _, options(nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(feature = "faults"))))]
+    // SAFETY: the caller's obligations; words are aligned because `to` is.
+    unsafe {
+        for i in 0..len / 8 {
+            let mut word = [0; 8];
+            std::ptr::copy_nonoverlapping(from.add(i * 8), word.as_mut_ptr(), 8);
+            fault::step();
+            (*(to as *const AtomicU64).add(i)).store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        }
+    }
+    if rest > 0 {
+        let mut word = [0; 8];
+        // SAFETY: the last partial word lies within the rounded-up range.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from.add(len - rest), word.as_mut_ptr(), rest);
+            fault::step();
+            (*(to.add(len - rest) as *const AtomicU64))
+                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_as_written_at_every_length() {
+        let map = Map::heap(4096);
+        for len in 0..200 {
+            let data: Vec<u8> = (0..len).map(|i| (i * 7 + len) as u8).collect();
+            map.write(64, &data);
+            let mut out = vec![0; len];
+            map.read(64, &mut out);
+            assert_eq!(out, data);
+            let mut grown = b"head".to_vec();
+            map.append_to(64, len, &mut grown).unwrap();
+            assert_eq!(&grown[4..], data);
+        }
+    }
+
+    #[test]
+    fn a_partial_last_word_is_filled_with_zeros() {
+        let map = Map::heap(256);
+        map.store(64, u64::MAX);
+        map.write(64, b"abc");
+        assert_eq!(map.load(64), u64::from_le_bytes(*b"abc\0\0\0\0\0"));
+    }
+
+    #[test]
+    fn nothing_outside_is_said_to_be_inside() {
+        let map = Map::heap(256);
+        assert!(map.contains(0, 256) && !map.contains(0, 257) && !map.contains(u64::MAX, 2));
+    }
+}

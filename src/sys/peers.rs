@@ -1,0 +1,326 @@
+//! Who is alive: each attached process holds a byte of the file `lock` for life.
+//!
+//! The kernel lets go of an OFD lock when the last copy of its descriptor is closed, so "byte free"
+//! means "can never run again": across PID namespaces, without reuse trouble, at the instant of
+//! death. Byte 0 is held shared by everyone attached and exclusively by whoever creates, recovers
+//! or closes for good; byte `1 + slot` belongs to process slot `slot`.
+//!
+//! OFD locks do not exclude the threads of one process from each other, and locks taken through
+//! one descriptor never conflict with each other, so probes and thefts use a second descriptor and
+//! an in-process mutex.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::lock_api::RawMutex as _;
+
+use super::fork;
+use crate::error::{Error, Result};
+
+/// Held while a store is attached or detached, and over every fork.
+static ATTACH: parking_lot::RawMutex = parking_lot::RawMutex::INIT;
+/// Held while a dead owner's byte is borrowed, and over every fork.
+static THEFT: parking_lot::RawMutex = parking_lot::RawMutex::INIT;
+
+/// Stores that one process can have attached at once.
+const ATTACHED: usize = 256;
+
+/// The two descriptors of one attached store, where the fork handler finds them without a lock.
+struct Descriptors {
+    life: AtomicI32,
+    probe: AtomicI32,
+    dev: AtomicU64,
+    ino: AtomicU64,
+    used: AtomicU32,
+}
+
+static TABLE: [Descriptors; ATTACHED] = [const {
+    Descriptors {
+        life: AtomicI32::new(-1),
+        probe: AtomicI32::new(-1),
+        dev: AtomicU64::new(0),
+        ino: AtomicU64::new(0),
+        used: AtomicU32::new(0),
+    }
+}; ATTACHED];
+
+pub(super) fn before_fork() {
+    ATTACH.lock();
+    THEFT.lock();
+}
+
+pub(super) fn after_fork() {
+    // SAFETY: both were locked by `before_fork` on this very thread (in the child: its copy).
+    unsafe {
+        THEFT.unlock();
+        ATTACH.unlock();
+    }
+}
+
+/// In a child: gives up the parent's descriptors, so that the parent's death stays visible.
+pub(super) fn close_inherited() {
+    for entry in &TABLE {
+        if entry.used.load(Ordering::Relaxed) == 1 {
+            entry.close();
+        }
+    }
+}
+
+/// While this lives, no other thread attaches or detaches a store, and none forks.
+pub(crate) struct AttachGuard(());
+
+impl AttachGuard {
+    pub(crate) fn new() -> AttachGuard {
+        ATTACH.lock();
+        AttachGuard(())
+    }
+}
+
+impl Drop for AttachGuard {
+    fn drop(&mut self) {
+        // SAFETY: locked by `new`.
+        unsafe { ATTACH.unlock() }
+    }
+}
+
+fn identity(fd: RawFd) -> Option<(u64, u64)> {
+    // SAFETY: a stat buffer of our own; any descriptor number is allowed.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    (unsafe { libc::fstat(fd, &mut stat) } == 0).then_some((stat.st_dev, stat.st_ino))
+}
+
+impl Descriptors {
+    fn ours(&self, fd: RawFd) -> bool {
+        let known = (self.dev.load(Ordering::Relaxed), self.ino.load(Ordering::Relaxed));
+        fd >= 0 && identity(fd) == Some(known)
+    }
+
+    /// Closes both, unless the host process closed them before and reused the numbers.
+    fn close(&self) {
+        for cell in [&self.life, &self.probe] {
+            let fd = cell.swap(-1, Ordering::AcqRel);
+            if self.ours(fd) {
+                // SAFETY: the descriptor refers to our lock file and nobody else's handle owns it.
+                unsafe { libc::close(fd) };
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Shared,
+    Exclusive,
+    None,
+}
+
+fn flock(byte: u64, kind: Kind) -> libc::flock {
+    // SAFETY: all-zero is a valid `flock`.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = match kind {
+        Kind::Shared => libc::F_RDLCK as i16,
+        Kind::Exclusive => libc::F_WRLCK as i16,
+        Kind::None => libc::F_UNLCK as i16,
+    };
+    lock.l_whence = libc::SEEK_SET as i16;
+    lock.l_start = byte as libc::off_t;
+    lock.l_len = 1;
+    lock
+}
+
+/// Takes, changes or frees an OFD lock without waiting: false when somebody else is in the way.
+fn set(fd: RawFd, byte: u64, kind: Kind) -> io::Result<bool> {
+    let lock = flock(byte, kind);
+    loop {
+        // SAFETY: passes one `flock` that lives through the call.
+        if unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &lock) } == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) | Some(libc::EACCES) => return Ok(false),
+            Some(libc::EINTR) => continue,
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Would an exclusive lock be refused? (Somebody else's descriptor holds the byte.)
+fn held(fd: RawFd, byte: u64) -> io::Result<bool> {
+    let mut lock = flock(byte, Kind::Exclusive);
+    // SAFETY: as in `set`; the kernel writes the answer into it.
+    if unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &mut lock) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(lock.l_type != libc::F_UNLCK as i16)
+}
+
+/// This process among the others that have the store attached.
+pub(crate) struct Peers {
+    entry: usize,
+    slot: AtomicU32,
+    generation: AtomicU64,
+}
+
+impl Peers {
+    /// Takes over two descriptors of the file `lock`, opened apart from each other.
+    pub(crate) fn new(life: File, probe: File) -> Result<Peers> {
+        fork::prepare();
+        let (dev, ino) = identity(life.as_raw_fd()).unwrap_or_default();
+        for (entry, cell) in TABLE.iter().enumerate() {
+            if cell.used.compare_exchange(0, 2, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                cell.dev.store(dev, Ordering::Relaxed);
+                cell.ino.store(ino, Ordering::Relaxed);
+                cell.life.store(life.into_raw_fd(), Ordering::Relaxed);
+                cell.probe.store(probe.into_raw_fd(), Ordering::Relaxed);
+                cell.used.store(1, Ordering::Release);
+                return Ok(Peers {
+                    entry,
+                    slot: AtomicU32::new(u32::MAX),
+                    generation: AtomicU64::new(fork::generation()),
+                });
+            }
+        }
+        Err(Error::TooMany(format!("this process already has {ATTACHED} stores open")))
+    }
+
+    fn life(&self) -> RawFd {
+        TABLE[self.entry].life.load(Ordering::Acquire)
+    }
+
+    fn probe(&self) -> RawFd {
+        TABLE[self.entry].probe.load(Ordering::Acquire)
+    }
+
+    /// This process's slot.
+    #[inline]
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    /// Is this still the process that attached (and not a child of it)?
+    #[inline]
+    pub(crate) fn is_mine(&self) -> bool {
+        self.generation.load(Ordering::Relaxed) == fork::generation()
+    }
+
+    /// In a child: fresh descriptors in place of the parent's; a slot is to be claimed next.
+    pub(crate) fn renew(&self, life: File, probe: File) {
+        let entry = &TABLE[self.entry];
+        entry.close();
+        entry.life.store(life.into_raw_fd(), Ordering::Release);
+        entry.probe.store(probe.into_raw_fd(), Ordering::Release);
+        self.slot.store(u32::MAX, Ordering::Release);
+        self.generation.store(fork::generation(), Ordering::Release);
+    }
+
+    /// Are our descriptors and our life byte still ours? (A host may close descriptors wholesale.)
+    pub(crate) fn intact(&self) -> bool {
+        let entry = &TABLE[self.entry];
+        entry.ours(self.life())
+            && entry.ours(self.probe())
+            && held(self.probe(), 1 + self.slot() as u64).unwrap_or(false)
+    }
+
+    /// Is nobody else attached? Then nobody can attach until [`Peers::share`].
+    pub(crate) fn try_alone(&self) -> io::Result<bool> {
+        set(self.life(), 0, Kind::Exclusive)
+    }
+
+    /// Joins those attached; from alone it is a downgrade without a gap. False: somebody is alone.
+    pub(crate) fn try_share(&self) -> io::Result<bool> {
+        set(self.life(), 0, Kind::Shared)
+    }
+
+    /// Who is alone needs no slot of its own to take latches.
+    pub(crate) fn assume_slot(&self, slot: u32) {
+        self.slot.store(slot, Ordering::Release);
+    }
+
+    /// Lets go of byte 0.
+    pub(crate) fn leave(&self) -> io::Result<()> {
+        set(self.life(), 0, Kind::None).map(drop)
+    }
+
+    /// Claims a free slot, looking from `hint` on.
+    pub(crate) fn claim(&self, hint: u32, slots: u32) -> io::Result<Option<u32>> {
+        for i in 0..slots {
+            let slot = (hint.wrapping_add(i)) % slots;
+            if set(self.life(), 1 + slot as u64, Kind::Exclusive)? {
+                self.slot.store(slot, Ordering::Release);
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Can the process of this slot still run? A doubt counts as yes.
+    pub(crate) fn alive(&self, slot: u32) -> bool {
+        slot == self.slot() || held(self.probe(), 1 + slot as u64).unwrap_or(true)
+    }
+
+    /// If the owner of `slot` is dead, runs `take` while no new process can claim that slot.
+    pub(crate) fn steal(&self, slot: u32, take: impl FnOnce() -> bool) -> bool {
+        if slot == self.slot() {
+            return false;
+        }
+        THEFT.lock();
+        let byte = 1 + slot as u64;
+        let taken = set(self.probe(), byte, Kind::Exclusive).unwrap_or(false) && {
+            let taken = take();
+            let _ = set(self.probe(), byte, Kind::None);
+            taken
+        };
+        // SAFETY: locked above.
+        unsafe { THEFT.unlock() };
+        taken
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        let entry = &TABLE[self.entry];
+        entry.close();
+        entry.used.store(0, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    fn peers(path: &std::path::Path) -> Peers {
+        let open =
+            || File::options().read(true).write(true).create(true).truncate(false).open(path);
+        Peers::new(open().unwrap(), open().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_slot_is_held_until_its_process_lets_go() {
+        let dir = std::env::temp_dir().join(format!("holdfast-peers-{}", std::process::id()));
+        let (a, b) = (peers(&dir), peers(&dir));
+        assert_eq!(a.claim(3, 8).unwrap(), Some(3));
+        assert_eq!(b.claim(3, 8).unwrap(), Some(4));
+        assert!(b.alive(3) && a.alive(4) && !a.alive(5));
+        assert!(a.intact());
+        assert!(!b.steal(3, || true), "the living are not robbed");
+        drop(a);
+        assert!(!b.alive(3));
+        assert!(b.steal(3, || true));
+        std::fs::remove_file(dir).unwrap();
+    }
+
+    #[test]
+    fn alone_means_that_nobody_shares() {
+        let dir = std::env::temp_dir().join(format!("holdfast-alone-{}", std::process::id()));
+        let (a, b) = (peers(&dir), peers(&dir));
+        assert!(a.try_alone().unwrap() && !b.try_share().unwrap());
+        assert!(a.try_share().unwrap() && b.try_share().unwrap() && !a.try_alone().unwrap());
+        drop(b);
+        assert!(a.try_alone().unwrap());
+        std::fs::remove_file(dir).unwrap();
+    }
+}

@@ -1,0 +1,242 @@
+//! Each verb, by its rules, in one process.
+
+use std::time::Duration;
+
+use holdfast::{Acquired, Expect, Options, Store, Stored, Ttl, Wait};
+use holdfast_tests::{HandClock, dir, open, small};
+
+fn get(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
+    let mut value = Vec::new();
+    store.get(key, &mut value).unwrap().map(|_| value)
+}
+
+fn put(store: &Store, key: &[u8], value: &[u8], expect: Expect) -> Stored {
+    store.put(key, value, 0, Ttl::Never, expect, None).unwrap()
+}
+
+#[test]
+fn values_of_every_size_come_back_exactly() {
+    let dir = dir();
+    let options = Options { max_bytes: Some(64 << 20), max_value_bytes: Some(5 << 20), ..small() };
+    let store = open(dir.path(), &options);
+    let sizes = [0, 1, 7, 8, 63, 64, 65, 1000, 65_000, 262_000, 270_000, 1 << 20, 5 << 20];
+    for (i, size) in sizes.into_iter().enumerate() {
+        let key = vec![b'k'; 1 + i * 83];
+        let value: Vec<u8> = (0..size).map(|n| (n * 31 + i) as u8).collect();
+        let Stored::Done(version) = store.set(&key, &value, 77, Ttl::Never).unwrap() else {
+            panic!("not stored")
+        };
+        let mut read = Vec::new();
+        let item = store.get(&key, &mut read).unwrap().expect("present");
+        assert!(read == value, "value of {size} bytes differs");
+        assert_eq!((item.version, item.flags, item.value_len), (version, 77, size as u64));
+    }
+    let too_large = store.set(b"k", &vec![0; (5 << 20) + 1], 0, Ttl::Never).unwrap_err();
+    assert!(too_large.to_string().contains("at most 5242880"), "{too_large}");
+    assert!(store.get(&[], &mut Vec::new()).is_err());
+    assert!(store.get(&[0; 1025], &mut Vec::new()).is_err());
+    assert!(store.get(&[0; 1024], &mut Vec::new()).unwrap().is_none());
+}
+
+#[test]
+fn conditions_are_kept() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    assert_eq!(put(&store, b"a", b"0", Expect::Present), Stored::Missing);
+    let Stored::Done(v1) = put(&store, b"a", b"1", Expect::Absent) else { panic!() };
+    assert_eq!(put(&store, b"a", b"2", Expect::Absent), Stored::Exists(v1));
+    let Stored::Done(v2) = put(&store, b"a", b"3", Expect::Version(v1)) else { panic!() };
+    assert!(v2 > v1);
+    assert_eq!(put(&store, b"a", b"4", Expect::Version(v1)), Stored::Exists(v2));
+    assert_eq!(put(&store, b"b", b"4", Expect::Version(v1)), Stored::Missing);
+    assert_eq!(get(&store, b"a").as_deref(), Some(&b"3"[..]));
+    assert_eq!(store.delete(b"a", Some(v1), None).unwrap(), Stored::Exists(v2));
+    assert!(matches!(store.delete(b"a", Some(v2), None).unwrap(), Stored::Done(_)));
+    assert_eq!(store.delete(b"a", None, None).unwrap(), Stored::Missing);
+    assert_eq!(get(&store, b"a"), None);
+    let Stored::Done(v3) = put(&store, b"a", b"5", Expect::Absent) else { panic!() };
+    assert!(v3 > v2, "versions never repeat");
+}
+
+#[test]
+fn expired_data_counts_as_absent_for_every_verb() {
+    let dir = dir();
+    let clock = HandClock::new();
+    let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
+    let fresh = |key: &[u8]| {
+        store.set(key, b"old", 0, Ttl::Millis(100)).unwrap();
+    };
+    for key in [&b"add"[..], b"replace", b"cas", b"touch", b"delete", b"get"] {
+        fresh(key);
+    }
+    let version = store.exists(b"cas").unwrap().unwrap().version;
+    clock.pass(99);
+    assert!(get(&store, b"get").is_some());
+    clock.pass(1);
+    assert!(get(&store, b"get").is_none() && store.exists(b"get").unwrap().is_none());
+    assert_eq!(put(&store, b"replace", b"x", Expect::Present), Stored::Missing);
+    assert_eq!(put(&store, b"cas", b"x", Expect::Version(version)), Stored::Missing);
+    assert_eq!(store.touch(b"touch", Ttl::Never, None).unwrap(), Stored::Missing);
+    assert_eq!(store.delete(b"delete", None, None).unwrap(), Stored::Missing);
+    assert!(matches!(put(&store, b"add", b"x", Expect::Absent), Stored::Done(_)));
+    assert_eq!(store.expire(0).unwrap(), 5);
+    assert_eq!(store.stats().unwrap().keys, 1);
+}
+
+#[test]
+fn a_touch_moves_the_end_both_ways() {
+    let dir = dir();
+    let clock = HandClock::new();
+    let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
+    store.set(b"k", b"v", 5, Ttl::Millis(1000)).unwrap();
+    let version = store.exists(b"k").unwrap().unwrap().version;
+    assert_eq!(store.touch(b"k", Ttl::Millis(5000), None).unwrap(), Stored::Done(version));
+    clock.pass(4000);
+    let mut value = Vec::new();
+    assert!(store.get_touch(b"k", Ttl::Millis(100), &mut value).unwrap().is_some());
+    assert_eq!(value, b"v");
+    assert_eq!(store.exists(b"k").unwrap().unwrap().flags, 5);
+    clock.pass(100);
+    assert!(get(&store, b"k").is_none(), "shortened to 100 ms");
+}
+
+#[test]
+fn a_lock_has_one_owner_and_fences_the_others() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let try_once = Wait { timeout: Some(Duration::ZERO), ..Wait::default() };
+    let Acquired::Held(mine) = store.lock(b"s", 1, &try_once).unwrap() else { panic!() };
+    let Acquired::Held(again) = store.lock(b"s", 1, &try_once).unwrap() else { panic!() };
+    assert_eq!(mine, again, "re-entered");
+    assert!(matches!(store.lock(b"s", 2, &try_once).unwrap(), Acquired::TimedOut(h)
+        if h.pid == std::process::id() as u64));
+    let fenced = |held| store.put(b"s", b"v", 0, Ttl::Never, Expect::Any, Some(held)).unwrap();
+    assert!(matches!(fenced(&mine), Stored::Done(_)));
+    assert!(store.unlock(b"s", &mine).unwrap() && !store.unlock(b"s", &mine).unwrap());
+    assert_eq!(fenced(&mine), Stored::Lost);
+    let Acquired::Held(other) = store.lock(b"s", 2, &try_once).unwrap() else { panic!() };
+    assert!(other.fence > mine.fence);
+    assert_eq!(fenced(&mine), Stored::Lost);
+    assert_eq!(store.touch(b"s", Ttl::Never, Some(&mine)).unwrap(), Stored::Lost);
+    assert_eq!(store.delete(b"s", None, Some(&mine)).unwrap(), Stored::Lost);
+    assert_eq!(store.locks(10).unwrap().len(), 1);
+}
+
+#[test]
+fn waiters_come_in_the_order_of_their_asking() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let Acquired::Held(first) = store.lock(b"s", 0, &Wait::default()).unwrap() else { panic!() };
+    let order = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for n in 1..=8 {
+            let (store, order) = (&store, &order);
+            scope.spawn(move || {
+                let Acquired::Held(held) = store.lock(b"s", n, &Wait::default()).unwrap() else {
+                    panic!("not held")
+                };
+                order.lock().unwrap().push(n);
+                store.unlock(b"s", &held).unwrap();
+            });
+            while store.stats().unwrap().lock_waiters < n {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        store.unlock(b"s", &first).unwrap();
+    });
+    assert_eq!(*order.lock().unwrap(), (1..=8).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_lease_is_broken_only_after_its_length() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let lease = Wait { lease: Some(Duration::from_millis(150)), ..Wait::default() };
+    let Acquired::Held(old) = store.lock(b"s", 1, &lease).unwrap() else { panic!() };
+    let begun = std::time::Instant::now();
+    let Acquired::Held(new) = store.lock(b"s", 2, &lease).unwrap() else { panic!() };
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    let put = |held| store.put(b"s", b"v", 0, Ttl::Never, Expect::Any, Some(held)).unwrap();
+    assert_eq!(put(&old), Stored::Lost);
+    assert!(matches!(put(&new), Stored::Done(_)));
+    assert!(!store.renew(b"s", &old, None).unwrap() && store.renew(b"s", &new, None).unwrap());
+}
+
+#[test]
+fn everything_is_there_after_a_reopen() {
+    let dir = dir();
+    let mut versions = Vec::new();
+    for round in 0..3 {
+        let store = open(dir.path(), &small());
+        for (i, version) in versions.iter().enumerate() {
+            let key = format!("key{i}");
+            assert_eq!(store.exists(key.as_bytes()).unwrap().unwrap().version, *version);
+        }
+        for i in 0..100 {
+            let key = format!("key{}", round * 100 + i);
+            let Stored::Done(v) = store.set(key.as_bytes(), b"value", 0, Ttl::Never).unwrap()
+            else {
+                panic!()
+            };
+            versions.push(v);
+        }
+    }
+}
+
+#[test]
+fn a_rebuild_from_the_log_alone_finds_the_same() {
+    let dir = dir();
+    let options = Options { max_value_bytes: Some(1 << 20), ..small() };
+    let big = vec![9; 700_000];
+    {
+        let store = open(dir.path(), &options);
+        for i in 0..500u32 {
+            store.set(&i.to_le_bytes(), &i.to_le_bytes(), i, Ttl::Never).unwrap();
+        }
+        for i in 0..250u32 {
+            store.set(&i.to_le_bytes(), b"second", i, Ttl::Never).unwrap();
+        }
+        for i in 0..100u32 {
+            store.delete(&i.to_le_bytes(), None, None).unwrap();
+        }
+        store.set(b"big", &big, 1, Ttl::Never).unwrap();
+    }
+    std::fs::remove_file(dir.path().join("meta")).unwrap();
+    let store = open(dir.path(), &options);
+    for i in 0..500u32 {
+        let expected = match i {
+            0..100 => None,
+            100..250 => Some(b"second".to_vec()),
+            _ => Some(i.to_le_bytes().to_vec()),
+        };
+        assert_eq!(get(&store, &i.to_le_bytes()), expected, "key {i}");
+    }
+    assert!(get(&store, b"big").unwrap() == big);
+    assert_eq!(store.stats().unwrap().keys, 401);
+}
+
+#[test]
+fn a_full_store_refuses_keeps_what_it_has_and_recovers() {
+    let dir = dir();
+    let clock = HandClock::new();
+    let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
+    let value = vec![1; 10_000];
+    let mut stored = 0u32;
+    let refused = loop {
+        match store.set(&stored.to_le_bytes(), &value, 0, Ttl::Millis(60_000)) {
+            Ok(_) => stored += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(refused.to_string().contains("full"), "{refused}");
+    assert!(stored as usize * 10_000 > 10 << 20, "only {stored} fit");
+    for i in 0..stored {
+        assert!(get(&store, &i.to_le_bytes()).is_some(), "key {i}");
+    }
+    assert!(matches!(store.delete(&0u32.to_le_bytes(), None, None).unwrap(), Stored::Done(_)));
+    clock.pass(60_001);
+    std::thread::sleep(Duration::from_millis(150));
+    for i in 0..stored {
+        store.set(&i.to_be_bytes(), &value, 0, Ttl::Millis(60_000)).unwrap();
+    }
+}

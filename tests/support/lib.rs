@@ -1,0 +1,62 @@
+//! What the tests share: stores in temporary directories and a clock that is moved by hand.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use holdfast::{Clock, Options, Store};
+
+/// A private directory that goes away with the value.
+pub fn dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
+    dir
+}
+
+/// Small, created when missing.
+pub fn small() -> Options {
+    Options { create: true, max_bytes: Some(16 << 20), ..Options::default() }
+}
+
+/// Opens, or says why not.
+pub fn open(path: &Path, options: &Options) -> Store {
+    Store::open(path, options).unwrap_or_else(|e| panic!("opening {}: {e}", path.display()))
+}
+
+/// A clock that stands still until it is moved.
+pub struct HandClock {
+    boot: AtomicU64,
+    wall: AtomicU64,
+}
+
+impl HandClock {
+    /// Starts in 2026, a minute after a boot.
+    pub fn new() -> Arc<HandClock> {
+        Arc::new(HandClock {
+            boot: AtomicU64::new(60_000),
+            wall: AtomicU64::new(1_790_000_000_000),
+        })
+    }
+
+    /// Time passes.
+    pub fn pass(&self, ms: u64) {
+        self.boot.fetch_add(ms, Ordering::SeqCst);
+        self.wall.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_wall(&self, ms: u64) {
+        self.wall.store(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn boot_ms(&self) -> u64 {
+        self.boot.load(Ordering::SeqCst)
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.wall.load(Ordering::SeqCst)
+    }
+}
