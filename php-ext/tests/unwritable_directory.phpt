@@ -5,7 +5,6 @@ holdfast
 --SKIPIF--
 <?php
 if (!is_executable('/usr/bin/setpriv')) die('skip needs setpriv');
-if (getenv('USE_ZEND_ALLOC') === '0') die('skip valgrind cannot write its log as another user');
 ?>
 --FILE--
 <?php
