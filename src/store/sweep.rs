@@ -29,10 +29,25 @@ struct Outcome {
     live_lines: u64,
     /// When the next record here may be dropped; `None` = not by time.
     next_look_ms: Option<u64>,
+    /// The oldest activation among the other segments.
+    oldest_other: u64,
+}
+
+/// Which segments a lap looks at.
+#[derive(Clone, Copy, PartialEq)]
+enum Lap {
+    /// Those whose hints promise something.
+    Hinted,
+    /// All: deaths may have left hints behind.
+    All,
 }
 
 /// Drops what has expired, looking at about `budget` records; gives the number of keys dropped.
 pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
+    lap(arena, budget, Lap::Hinted)
+}
+
+fn lap(arena: &Arena, budget: u64, which: Lap) -> Result<u64> {
     let now = arena.now_ms();
     if now < arena.meta.load(word::HOLD_RECLAIM_UNTIL) {
         return Ok(0);
@@ -46,7 +61,7 @@ pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
             arena.meta.store(word::SWEEP_CURSOR, number);
             break;
         }
-        if let Some(outcome) = visit(arena, number, now)? {
+        if let Some(outcome) = visit(arena, number, now, which)? {
             seen += outcome.records;
             expired += outcome.expired;
         }
@@ -57,7 +72,7 @@ pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
 }
 
 /// Sweeps one segment if there may be something to gain.
-fn visit(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
+fn visit(arena: &Arena, number: u64, now: u64, which: Lap) -> Result<Option<Outcome>> {
     let state = segment::state(arena, number);
     let at = arena.geometry.segment(number);
     match state.kind() {
@@ -72,20 +87,30 @@ fn visit(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
             Ok(outcome)
         }
         SEALED => {
-            let next_look = arena.meta.load(at + row::NEXT_LOOK_MS);
-            if next_look > now && segment::live_hint(arena, number) != 0 {
+            let hint = segment::live_hint(arena, number);
+            let promising = arena.meta.load(at + row::NEXT_LOOK_MS) <= now
+                // Negative: changes overtook the walk that counted.
+                || hint as i64 <= 0
+                || arena.meta.load(at + row::OLDEST_SEEN) != oldest_other(arena, number);
+            if which == Lap::Hinted && !promising {
                 return Ok(None);
             }
             let mine = state.to(SWEEPING, arena.peers.slot());
             if !segment::change(arena, number, state, mine) {
                 return Ok(None);
             }
+            // Before the walk, so that an earlier end that comes meanwhile is seen the next time.
+            arena.meta.store(at + row::NEXT_LOOK_MS, u64::MAX);
             let outcome = walk(arena, number, now);
             let drained = matches!(&outcome, Ok(Some(o)) if o.survivors == 0);
             if let Ok(Some(outcome)) = &outcome {
-                arena.meta.store(at + row::LIVE, outcome.live_lines);
-                let next = outcome.next_look_ms.unwrap_or(u64::MAX);
-                arena.meta.store(at + row::NEXT_LOOK_MS, next);
+                // Added, not stored: what changed meanwhile counts too. A hint that comes out too
+                // low brings the sweep here again, one too high would keep it away.
+                arena.meta.add(at + row::LIVE, outcome.live_lines.wrapping_sub(hint));
+                if let Some(next) = outcome.next_look_ms {
+                    arena.meta.min(at + row::NEXT_LOOK_MS, next);
+                }
+                arena.meta.store(at + row::OLDEST_SEEN, outcome.oldest_other);
             }
             if drained {
                 arena.meta.store(at + row::ROUND, sync::next_round(arena));
@@ -125,6 +150,7 @@ fn walk(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
     };
     // Rule 1: nothing older than this lies anywhere else in the log.
     let oldest = oldest_other(arena, number);
+    outcome.oldest_other = oldest;
     let mut walk = Walk::new(arena, number, &header, arena.data.usable());
     while let Some(record) = walk.next() {
         outcome.records += 1;
@@ -136,9 +162,10 @@ fn walk(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
     Ok(Some(outcome))
 }
 
+/// The oldest activation among the other segments that may hold records; bodies hold none.
 fn oldest_other(arena: &Arena, number: u64) -> u64 {
     (0..arena.geometry.segments)
-        .filter(|s| *s != number && !matches!(segment::state(arena, *s).kind(), FREE))
+        .filter(|s| *s != number && !matches!(segment::state(arena, *s).kind(), FREE | BODY))
         .map(|s| arena.meta.load(arena.geometry.segment(s) + row::ACTIVATION_SEQ))
         .min()
         .unwrap_or(u64::MAX)
@@ -172,7 +199,7 @@ fn weigh(
         _ => shadow_ms,
     };
     let droppable = now > shadow_ms || oldest_other >= header.seq;
-    let by_time = (shadow_ms != u64::MAX).then_some(shadow_ms + 1);
+    let by_time = (shadow_ms != u64::MAX).then(|| shadow_ms + 1);
     if header.is(TOMBSTONE) {
         if !droppable {
             stay(by_time);
@@ -264,23 +291,35 @@ fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
 }
 
 /// Called when the store is full: gives back all that can be, now. False: nothing came of it.
+///
+/// One lap frees what depends on nothing. A segment that is held only because an older one was
+/// there follows in the next lap, so laps go on while they gain.
 pub(super) fn make_room(arena: &Arena) -> Result<bool> {
     if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
         return Ok(false);
     }
     let before = arena.meta.load(word::FREE_SEGMENTS);
-    expire(arena, u64::MAX)?;
-    for _ in 0..2 {
-        if advance(arena) {
-            sync::round(arena)?;
+    let (mut free, mut which) = (before, Lap::Hinted);
+    for _ in 0..arena.geometry.segments {
+        lap(arena, u64::MAX, which)?;
+        for _ in 0..2 {
+            if advance(arena) {
+                sync::round(arena)?;
+            }
         }
+        advance(arena);
+        segment::recount_free(arena);
+        let now = arena.meta.load(word::FREE_SEGMENTS);
+        if now > before && now > RESERVE {
+            return Ok(true);
+        }
+        match which {
+            Lap::All if now <= free => break,
+            Lap::Hinted if now <= free => which = Lap::All,
+            _ => {}
+        }
+        free = now;
     }
-    advance(arena);
-    segment::recount_free(arena);
-    let free = arena.meta.load(word::FREE_SEGMENTS);
-    let gained = free > before && free > RESERVE;
-    if !gained {
-        arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
-    }
-    Ok(gained)
+    arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
+    Ok(false)
 }

@@ -108,17 +108,20 @@ impl Link {
     /// A successor takes over with a copy of everything; returns in the successor, after this
     /// process has run `last` and died.
     pub fn succeed(&mut self, last: impl FnOnce()) {
-        let (mut alive, hold) = pipe();
+        // SAFETY: cannot fail.
+        let before = unsafe { libc::getpid() };
         // SAFETY: as in `fork`; both sides go on in this same code.
         match unsafe { libc::fork() } {
             -1 => panic!("fork: {}", std::io::Error::last_os_error()),
             0 => {
-                drop(hold);
-                // SAFETY: cannot fail.
-                let me = unsafe { libc::getpid() };
-                let _ = self.out.write_all(format!("p{me}\n").as_bytes());
-                // The other end closes when the predecessor is gone.
-                let _ = alive.read(&mut [0]);
+                // SAFETY: neither can fail. A process is given a new parent after its files are
+                // closed: from then on nothing of the old one is left.
+                unsafe {
+                    let _ = self.out.write_all(format!("p{}\n", libc::getpid()).as_bytes());
+                    while libc::getppid() == before {
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                }
             }
             _ => {
                 last();
@@ -170,4 +173,21 @@ pub fn chain(limit: Duration, work: impl FnOnce(&mut Link) -> String) {
     assert!(!stuck, "no end after {limit:?}");
     text.lines().filter(|line| !line.starts_with('p')).for_each(|line| println!("{line}"));
     assert!(text.lines().any(|l| l.starts_with("done")), "a link of the chain failed, see above");
+}
+
+/// Runs `work` where only one processor can be seen: a store made in it has one lane.
+pub fn on_one_processor<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: plain sets of processors of our own, for this thread alone.
+    unsafe {
+        let mut all: libc::cpu_set_t = std::mem::zeroed();
+        let size = std::mem::size_of::<libc::cpu_set_t>();
+        libc::sched_getaffinity(0, size, &mut all);
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| libc::CPU_ISSET(*cpu, &all));
+        libc::CPU_SET(first.unwrap_or(0), &mut one);
+        libc::sched_setaffinity(0, size, &one);
+        let done = work();
+        libc::sched_setaffinity(0, size, &all);
+        done
+    }
 }
