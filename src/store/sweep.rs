@@ -4,13 +4,17 @@
 //! is zeroed, and once that is durable it is free. Otherwise a power loss could find it again and
 //! bring back what was deleted. Nothing is dropped that still shadows an older version elsewhere
 //! in the log (ENGINE rules 1 to 3).
+//!
+//! Two segments can hold each other: each has a tombstone that the other's age keeps. So when room
+//! is short, what only shadows is *carried*: appended again as a tombstone with the same number
+//! and the next copy number, in a segment younger than all that it may shadow.
 
 use super::stripe::Stripe;
 use super::sync;
 use crate::arena::{Arena, Count, segment as row, word};
-use crate::error::Result;
-use crate::limits::{LANES, RESERVE};
-use crate::log::record::{FOR_EVER, TOMBSTONE};
+use crate::error::{Error, Result};
+use crate::limits::{LANES, LINE, RESERVE};
+use crate::log::record::{self, FOR_EVER, TOMBSTONE};
 use crate::log::segment::{self, ACTIVE, BODY, DRAINED, FREE, SEALED, SWEEPING, State, ZEROED};
 use crate::log::{Lane, Walk, Walked};
 use crate::sys::clock;
@@ -26,7 +30,11 @@ struct Outcome {
     expired: u64,
     records: u64,
     survivors: u64,
+    /// Survivors that somebody can still read.
+    live: u64,
     live_lines: u64,
+    /// Lines that the other survivors take as tombstones.
+    shadow_lines: u64,
     /// When the next record here may be dropped; `None` = not by time.
     next_look_ms: Option<u64>,
     /// The oldest activation among the other segments.
@@ -38,21 +46,29 @@ struct Outcome {
 enum Lap {
     /// Those whose hints promise something.
     Hinted,
-    /// All: deaths may have left hints behind.
+    /// All, and what only shadows is carried: deaths may have left hints behind, and segments may
+    /// hold each other.
     All,
+}
+
+/// What a lap came to.
+#[derive(Default)]
+struct Gain {
+    expired: u64,
+    drained: u64,
 }
 
 /// Drops what has expired, looking at about `budget` records; gives the number of keys dropped.
 pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
-    lap(arena, budget, Lap::Hinted)
+    Ok(lap(arena, budget, Lap::Hinted)?.expired)
 }
 
-fn lap(arena: &Arena, budget: u64, which: Lap) -> Result<u64> {
+fn lap(arena: &Arena, budget: u64, which: Lap) -> Result<Gain> {
     let now = arena.now_ms();
     if now < arena.meta.load(word::HOLD_RECLAIM_UNTIL) {
-        return Ok(0);
+        return Ok(Gain::default());
     }
-    let (mut expired, mut seen) = (0, 0);
+    let (mut gain, mut seen) = (Gain::default(), 0);
     let count = arena.geometry.segments;
     let start = arena.meta.load(word::SWEEP_CURSOR) % count;
     for i in 0..count {
@@ -63,12 +79,13 @@ fn lap(arena: &Arena, budget: u64, which: Lap) -> Result<u64> {
         }
         if let Some(outcome) = visit(arena, number, now, which)? {
             seen += outcome.records;
-            expired += outcome.expired;
+            gain.expired += outcome.expired;
+            gain.drained += (outcome.survivors == 0) as u64;
         }
     }
-    arena.count_many(Count::Expired, expired);
+    arena.count_many(Count::Expired, gain.expired);
     advance(arena);
-    Ok(expired)
+    Ok(gain)
 }
 
 /// Sweeps one segment if there may be something to gain.
@@ -77,14 +94,12 @@ fn visit(arena: &Arena, number: u64, now: u64, which: Lap) -> Result<Option<Outc
     let at = arena.geometry.segment(number);
     match state.kind() {
         ACTIVE => {
-            let outcome = walk(arena, number, now)?;
-            if let Some(outcome) = &outcome
-                && outcome.survivors == 0
+            let Some(outcome) = walk(arena, number, now, None)? else { return Ok(None) };
+            let over = outcome.live == 0
                 && outcome.records > 0
-            {
-                retire(arena, number, state.arg(), now)?;
-            }
-            Ok(outcome)
+                && retire(arena, number, state.arg(), now, which)?;
+            // An end is a step forward; what is in the segment counts once it is sealed.
+            Ok(Some(Outcome { survivors: !over as u64, ..outcome }))
         }
         SEALED => {
             let hint = segment::live_hint(arena, number);
@@ -101,7 +116,19 @@ fn visit(arena: &Arena, number: u64, now: u64, which: Lap) -> Result<Option<Outc
             }
             // Before the walk, so that an earlier end that comes meanwhile is seen the next time.
             arena.meta.store(at + row::NEXT_LOOK_MS, u64::MAX);
-            let outcome = walk(arena, number, now);
+            let mut outcome = walk(arena, number, now, None);
+            if let Ok(Some(walked)) = &outcome
+                && which == Lap::All
+                && is_worth_carrying(arena, number, walked)
+            {
+                let expired = walked.expired;
+                outcome = match walk(arena, number, now, Some(Carry)) {
+                    Ok(Some(o)) => Ok(Some(Outcome { expired: expired + o.expired, ..o })),
+                    // No room even for that: it stays as it was.
+                    Err(Error::Full(_)) => Ok(None),
+                    other => other,
+                };
+            }
             let drained = matches!(&outcome, Ok(Some(o)) if o.survivors == 0);
             if let Ok(Some(outcome)) = &outcome {
                 // Added, not stored: what changed meanwhile counts too. A hint that comes out too
@@ -125,27 +152,44 @@ fn visit(arena: &Arena, number: u64, now: u64, which: Lap) -> Result<Option<Outc
     }
 }
 
-/// Ends a lane's segment in which nothing is alive, unless somebody appends right now.
-fn retire(arena: &Arena, number: u64, lane: u32, now: u64) -> Result<()> {
+/// Ends a lane's segment in which nothing is alive, once it is old or the room is needed. What
+/// comes into it meanwhile is none the worse for it.
+fn retire(arena: &Arena, number: u64, lane: u32, now: u64, which: Lap) -> Result<bool> {
     let old =
         segment::header(arena, number).is_some_and(|header| header.activated_ms + RETIRE_MS < now);
-    if !old || lane as u64 >= LANES.min(arena.geometry.lanes) {
-        return Ok(());
+    if !(old || which == Lap::All) || lane as u64 >= LANES.min(arena.geometry.lanes) {
+        return Ok(false);
     }
     let lane = Lane::acquire_number(arena, lane as u64)?;
-    if lane.is_in(number) && walk(arena, number, now)?.is_some_and(|o| o.survivors == 0) {
+    let here = lane.is_in(number);
+    if here {
         lane.retire();
     }
-    Ok(())
+    Ok(here)
 }
 
+/// Does a segment come free, with room gained or an old one gone, if what only shadows leaves it?
+fn is_worth_carrying(arena: &Arena, number: u64, outcome: &Outcome) -> bool {
+    let own = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
+    outcome.live == 0
+        && outcome.survivors > 0
+        && outcome.shadow_lines > 0
+        && (outcome.shadow_lines * LINE <= arena.geometry.segment_bytes / 2
+            || own < outcome.oldest_other)
+}
+
+/// Asks a walk to append what only shadows anew, so that nothing is left here.
+#[derive(Clone, Copy)]
+struct Carry;
+
 /// Walks a segment: expired keys leave the index, the rest is counted.
-fn walk(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
+fn walk(arena: &Arena, number: u64, now: u64, carry: Option<Carry>) -> Result<Option<Outcome>> {
     let mut outcome = Outcome::default();
     let Some(header) = segment::header(arena, number) else {
         // Zeroed by a sweep that died: nothing is in it. Anything else is damage, and damage is
         // never a reason to give space back.
         outcome.survivors = (!segment::is_zeroed(arena, number)) as u64;
+        outcome.live = outcome.survivors;
         return Ok(Some(outcome));
     };
     // Rule 1: nothing older than this lies anywhere else in the log.
@@ -154,7 +198,8 @@ fn walk(arena: &Arena, number: u64, now: u64) -> Result<Option<Outcome>> {
     let mut walk = Walk::new(arena, number, &header, arena.data.usable());
     while let Some(record) = walk.next() {
         outcome.records += 1;
-        weigh(arena, &record, now, oldest, &mut outcome)?;
+        let key = if carry.is_some() { walk.key().to_vec() } else { Vec::new() };
+        weigh(arena, &record, now, carry.map(|_| &key[..]), &mut outcome)?;
         if header.head_of().is_some() {
             break;
         }
@@ -171,12 +216,12 @@ fn oldest_other(arena: &Arena, number: u64) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// Decides about one record, under its stripe's latch.
+/// Decides about one record, under its stripe's latch. With a key, what only shadows is carried.
 fn weigh(
     arena: &Arena,
     record: &Walked,
     now: u64,
-    oldest_other: u64,
+    carry: Option<&[u8]>,
     outcome: &mut Outcome,
 ) -> Result<()> {
     let header = &record.header;
@@ -198,11 +243,16 @@ fn weigh(
         }
         _ => shadow_ms,
     };
-    let droppable = now > shadow_ms || oldest_other >= header.seq;
+    let droppable = now > shadow_ms || outcome.oldest_other >= header.seq;
     let by_time = (shadow_ms != u64::MAX).then(|| shadow_ms + 1);
     if header.is(TOMBSTONE) {
-        if !droppable {
-            stay(by_time);
+        match carry {
+            _ if droppable => {}
+            Some(key) => append_again(arena, header, key)?,
+            None => {
+                stay(by_time);
+                outcome.shadow_lines += lines;
+            }
         }
         return Ok(());
     }
@@ -210,22 +260,50 @@ fn weigh(
     let Some((slot_at, _)) = stripe.slot_of(header.hash, record.at) else { return Ok(()) };
     // The word itself: a touch may have changed it since the walk read it.
     let word = arena.data.load(record.at + 40);
-    match crate::log::record::expiry_ms(word, header.seq) {
+    match record::expiry_ms(word, header.seq) {
         Some(at) if at != 0 && at <= now => {
-            if droppable {
-                stripe.drop_slot(slot_at);
-                segment::account(arena, record.at, lines, false);
-                outcome.expired += 1;
-            } else {
+            if !droppable && carry.is_none() {
                 outcome.live_lines += lines;
+                outcome.shadow_lines += record::lines(header.key_len as usize, 0);
                 stay(by_time);
+                return Ok(());
             }
+            if let Some(key) = carry.filter(|_| !droppable) {
+                append_again(arena, header, key)?;
+            }
+            stripe.drop_slot(slot_at);
+            segment::account(arena, record.at, lines, false);
+            outcome.expired += 1;
         }
         at => {
             outcome.live_lines += lines;
             stay(at.filter(|at| *at != 0));
+            outcome.live += 1;
         }
     }
+    Ok(())
+}
+
+/// Writes a tombstone in place of a record that only shadows, with its number.
+fn append_again(arena: &Arena, old: &record::Header, key: &[u8]) -> Result<()> {
+    let lines = record::lines(key.len(), 0);
+    let mut lane = Lane::acquire(arena)?;
+    lane.reserve(lines, true)?;
+    let mut header = record::Header {
+        salt: lane.salt(),
+        lines: lines as u32,
+        seq: old.seq,
+        key_len: key.len() as u16,
+        flags: TOMBSTONE,
+        copy: old.copy.wrapping_add(1),
+        hash: old.hash,
+        value_crc: record::value_crc(&[]),
+        expiry: record::expiry_word(0, old.seq),
+        shadows_until: old.shadows_until,
+        ..record::Header::default()
+    };
+    let first = lane.write(&mut header, key, &[]);
+    lane.commit(first, lines);
     Ok(())
 }
 
@@ -299,9 +377,9 @@ pub(super) fn make_room(arena: &Arena) -> Result<bool> {
         return Ok(false);
     }
     let before = arena.meta.load(word::FREE_SEGMENTS);
-    let (mut free, mut which) = (before, Lap::Hinted);
-    for _ in 0..arena.geometry.segments {
-        lap(arena, u64::MAX, which)?;
+    let mut which = Lap::Hinted;
+    for _ in 0..2 * arena.geometry.segments {
+        let gain = lap(arena, u64::MAX, which)?;
         for _ in 0..2 {
             if advance(arena) {
                 sync::round(arena)?;
@@ -314,11 +392,10 @@ pub(super) fn make_room(arena: &Arena) -> Result<bool> {
             return Ok(true);
         }
         match which {
-            Lap::All if now <= free => break,
-            Lap::Hinted if now <= free => which = Lap::All,
+            Lap::All if gain.drained == 0 => break,
+            Lap::Hinted if gain.drained == 0 => which = Lap::All,
             _ => {}
         }
-        free = now;
     }
     arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
     Ok(false)

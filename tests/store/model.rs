@@ -483,7 +483,7 @@ fn play(name: &str, seed: u64, steps: u64, max_bytes: u64, sync: Sync) {
         };
         let mut world = World {
             path: dir.path().into(),
-            store: Some(process::on_one_processor(|| open(dir.path(), &options))),
+            store: Some(open(dir.path(), &options)),
             options,
             clock,
             rng: Rng::new(seed),
@@ -502,15 +502,15 @@ fn play(name: &str, seed: u64, steps: u64, max_bytes: u64, sync: Sync) {
             }
             let op = world.draw();
             let step = world.counts.steps;
-            if std::env::var("TRACE").is_ok() { process::write_raw(2, &format!("{step} {op:?}\n")); }
+            if std::env::var("TRACE").is_ok() {
+                process::write_raw(2, &format!("{step} {op:?}\n"));
+            }
             let run = std::panic::AssertUnwindSafe(|| world.apply(op));
             if std::panic::catch_unwind(run).is_err() {
                 panic!("{name}: HOLDFAST_SEED={seed} step {step}: {op:?}");
             }
         }
-        if std::env::var("HOLDFAST_MODEL_SPACE").is_ok() {
-            world.all_space_comes_back();
-        }
+        world.all_space_comes_back();
         format!("{name}: {:?}", world.counts)
     });
 }

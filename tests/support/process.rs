@@ -174,20 +174,3 @@ pub fn chain(limit: Duration, work: impl FnOnce(&mut Link) -> String) {
     text.lines().filter(|line| !line.starts_with('p')).for_each(|line| println!("{line}"));
     assert!(text.lines().any(|l| l.starts_with("done")), "a link of the chain failed, see above");
 }
-
-/// Runs `work` where only one processor can be seen: a store made in it has one lane.
-pub fn on_one_processor<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: plain sets of processors of our own, for this thread alone.
-    unsafe {
-        let mut all: libc::cpu_set_t = std::mem::zeroed();
-        let size = std::mem::size_of::<libc::cpu_set_t>();
-        libc::sched_getaffinity(0, size, &mut all);
-        let mut one: libc::cpu_set_t = std::mem::zeroed();
-        let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| libc::CPU_ISSET(*cpu, &all));
-        libc::CPU_SET(first.unwrap_or(0), &mut one);
-        libc::sched_setaffinity(0, size, &one);
-        let done = work();
-        libc::sched_setaffinity(0, size, &all);
-        done
-    }
-}
