@@ -502,9 +502,6 @@ fn play(name: &str, seed: u64, steps: u64, max_bytes: u64, sync: Sync) {
             }
             let op = world.draw();
             let step = world.counts.steps;
-            if std::env::var("TRACE").is_ok() {
-                process::write_raw(2, &format!("{step} {op:?}\n"));
-            }
             let run = std::panic::AssertUnwindSafe(|| world.apply(op));
             if std::panic::catch_unwind(run).is_err() {
                 panic!("{name}: HOLDFAST_SEED={seed} step {step}: {op:?}");

@@ -1,6 +1,7 @@
 //! What the tests share: stores in temporary directories, a clock that is moved by hand, random
 //! numbers that can be had again, and processes that are made to die.
 
+pub mod killing;
 pub mod process;
 mod random;
 

@@ -74,7 +74,9 @@ pub fn fork(work: impl FnOnce()) -> Pid {
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
-            std::panic::set_hook(Box::new(|info| write_raw(2, &format!("{info}\n"))));
+            std::panic::set_hook(Box::new(|info| {
+                drop(write_raw(2, format!("{info}\n").as_bytes()))
+            }));
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // SAFETY: ends the process without running what belongs to the parent.
             unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
@@ -83,10 +85,10 @@ pub fn fork(work: impl FnOnce()) -> Pid {
     }
 }
 
-/// Writes to a descriptor without any lock or buffer.
-pub fn write_raw(fd: i32, text: &str) {
+/// Writes to a descriptor by one call, without any lock or buffer; false if it cannot.
+pub fn write_raw(fd: i32, bytes: &[u8]) -> bool {
     // SAFETY: passes a live slice.
-    unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) };
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) == bytes.len() as isize }
 }
 
 /// A pipe: what is written to the second end comes out of the first.
