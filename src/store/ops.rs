@@ -338,8 +338,11 @@ fn write(
     }
     stripe.publish(&change);
     if let Some(run) = run {
+        // Before the redo goes: else a death here leaves a run that the index names and that
+        // is freed as its dead owner's own.
         run.publish();
     }
+    stripe.disarm();
     account(arena, found, &change, lines, deletes);
     Ok(change.seq)
 }

@@ -75,7 +75,7 @@ pub fn fork(work: impl FnOnce()) -> Pid {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
             std::panic::set_hook(Box::new(|info| {
-                drop(write_raw(2, format!("{info}\n").as_bytes()))
+                _ = write_raw(2, format!("{info}\n").as_bytes());
             }));
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // SAFETY: ends the process without running what belongs to the parent.
