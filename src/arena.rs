@@ -102,6 +102,8 @@ pub(crate) mod segment {
     pub(crate) const ROUND: u64 = 24;
     pub(crate) const RUN: u64 = 32;
     pub(crate) const ACTIVATION_SEQ: u64 = 40;
+    /// The oldest activation among the others when this segment was last walked.
+    pub(crate) const OLDEST_SEEN: u64 = 48;
 }
 
 /// Words of the session lock table.

@@ -105,7 +105,8 @@ impl<'a> Lane<'a> {
 
     /// Makes room for a record of so many lines, in a new segment if need be.
     pub(crate) fn reserve(&mut self, lines: u64, privileged: bool) -> Result<()> {
-        if self.tail != 0 {
+        // Below the reserve even a begun segment is for deletes: it was taken out of the reserve.
+        if self.tail != 0 && (privileged || !segment::reserve_is_touched(self.arena)) {
             let end = segment::end(self.arena, segment::of(self.arena, self.tail - 1));
             if self.tail + lines * LINE <= end {
                 return Ok(());

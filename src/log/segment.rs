@@ -246,6 +246,11 @@ fn may_take(arena: &Arena, count: u64, privileged: bool) -> bool {
     free >= count + if privileged { 0 } else { RESERVE }
 }
 
+/// Has some of what is kept free for deletes been taken?
+pub(crate) fn reserve_is_touched(arena: &Arena) -> bool {
+    arena.meta.load(word::FREE_SEGMENTS) < RESERVE
+}
+
 /// Takes a free segment for a lane. Only deletes and the sweep (`privileged`) may use the reserve.
 pub(crate) fn activate(arena: &Arena, lane: u32, privileged: bool) -> Result<u64> {
     if !may_take(arena, 1, privileged) {
@@ -379,6 +384,14 @@ pub(crate) fn account(arena: &Arena, at: u64, lines: u64, comes: bool) {
         arena.meta.add(arena.geometry.segment(segment) + segment::LIVE, amount);
     }
     arena.meta.add(word::LIVE_LINES, amount);
+}
+
+/// Something in here ends earlier than the last sweep saw.
+pub(crate) fn look_again(arena: &Arena, at: u64) {
+    let segment = of(arena, at);
+    if segment < arena.geometry.segments {
+        arena.meta.store(arena.geometry.segment(segment) + segment::NEXT_LOOK_MS, 0);
+    }
 }
 
 pub(crate) fn live_hint(arena: &Arena, segment: u64) -> u64 {

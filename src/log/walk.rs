@@ -16,7 +16,7 @@ pub(crate) struct Walked {
 /// A walk over one segment from its first record to `end`.
 ///
 /// A record counts if its salt is the segment's, its number lies above the segment's activation
-/// and its header holds. Where that fails the walk goes on line by line: the salt is secret and
+/// (unless it is a copy) and its header holds. Where that fails the walk goes on line by line: the salt is secret and
 /// new in each incarnation, so neither stale bytes nor a value can pass for a record.
 pub(crate) struct Walk<'a> {
     arena: &'a Arena,
@@ -52,7 +52,7 @@ impl<'a> Walk<'a> {
             if (first >> 32) as u32 == self.salt
                 && first as u32 != 0
                 && let Some(header) = read_checked(self.arena, at, &mut self.scratch)
-                && header.seq > self.activation_seq
+                && (header.seq > self.activation_seq || header.copy != 0)
                 && header.salt == self.salt
             {
                 let lines = header.lines as u64;

@@ -340,8 +340,11 @@ fn write(
     }
     stripe.publish(&change);
     if let Some(run) = run {
+        // Before the redo goes: else a death here leaves a run that the index names and that
+        // is freed as its dead owner's own.
         run.publish();
     }
+    stripe.disarm();
     account(arena, found, &change, lines, deletes);
     Ok(change.seq)
 }
@@ -383,43 +386,63 @@ pub(super) fn delete(
     held: Option<&Held>,
 ) -> Result<Stored> {
     arena.check_sync()?;
-    let done = with_room(arena, || {
-        let stripe = Stripe::latch(arena, key.hash)?;
-        let _fence = match held {
-            None => None,
-            Some(held) => match lock::confirm(arena, key, held)? {
-                None => return Ok(Stored::Lost),
-                confirmed => confirmed,
-            },
-        };
-        let now = arena.now_ms();
-        let found = stripe.find(key);
-        match &found {
-            Found::Present(current) if !current.is_expired(now) => {
-                if expected.is_some_and(|expected| expected != current.header.seq) {
-                    return Ok(Stored::Exists(current.header.seq));
-                }
-            }
-            Found::Damaged { .. } if expected.is_none() => {}
-            Found::Damaged { .. } => return Err(damaged(arena)),
-            _ => return Ok(Stored::Missing),
-        }
-        let header = Header {
-            key_len: key.bytes.len() as u16,
-            flags: TOMBSTONE,
-            hash: key.hash,
-            value_crc: record::value_crc(&[]),
-            lines: record::lines(key.bytes.len(), 0) as u32,
-            shadows_until: shadow(arena, &found, now),
-            ..Header::default()
-        };
-        let seq = write(arena, &stripe, key, &[], header, 0, &found, None)?;
-        Ok(Stored::Done(seq))
-    });
+    let done = match with_room(arena, || delete_once(arena, key, expected, held, false)) {
+        Err(Error::Full(_)) => delete_once(arena, key, expected, held, true),
+        done => done,
+    };
     if let Ok(Stored::Done(_)) = done {
         arena.count(Count::Deletes);
     }
     done
+}
+
+/// With no room for a tombstone (`in_place`) the record becomes its own: its life ends now, by one
+/// store. It stays in the index as long as a tombstone would stay in the log.
+fn delete_once(
+    arena: &Arena,
+    key: &Key,
+    expected: Option<u64>,
+    held: Option<&Held>,
+    in_place: bool,
+) -> Result<Stored> {
+    let stripe = Stripe::latch(arena, key.hash)?;
+    let _fence = match held {
+        None => None,
+        Some(held) => match lock::confirm(arena, key, held)? {
+            None => return Ok(Stored::Lost),
+            confirmed => confirmed,
+        },
+    };
+    let now = arena.now_ms();
+    let found = stripe.find(key);
+    match &found {
+        Found::Present(current) if !current.is_expired(now) => {
+            if expected.is_some_and(|expected| expected != current.header.seq) {
+                return Ok(Stored::Exists(current.header.seq));
+            }
+            // A copy must not: the life of the original, which may come back, would be forgotten.
+            if in_place && current.header.copy == 0 {
+                let ended = record::expiry_word(1, current.header.seq);
+                arena.data.store(current.slot.offset() + record::EXPIRY_AT, ended);
+                segment::look_again(arena, current.slot.offset());
+                return Ok(Stored::Done(arena.next_seq()));
+            }
+        }
+        Found::Damaged { .. } if expected.is_none() => {}
+        Found::Damaged { .. } => return Err(damaged(arena)),
+        _ => return Ok(Stored::Missing),
+    }
+    let header = Header {
+        key_len: key.bytes.len() as u16,
+        flags: TOMBSTONE,
+        hash: key.hash,
+        value_crc: record::value_crc(&[]),
+        lines: record::lines(key.bytes.len(), 0) as u32,
+        shadows_until: shadow(arena, &found, now),
+        ..Header::default()
+    };
+    let seq = write(arena, &stripe, key, &[], header, 0, &found, None)?;
+    Ok(Stored::Done(seq))
 }
 
 /// Gives a value a new lifetime. Longer is one store in place; shorter is a new record, because an

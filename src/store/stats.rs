@@ -67,9 +67,11 @@ pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
         .count() as u64;
     let last_sync = arena.meta.load(word::LAST_SYNC_MS);
     let counted = |what| arena.counted(what);
+    // Deaths between a change and its count leave these a little off, perhaps below zero.
+    let about = |at| (arena.meta.load(at) as i64).max(0) as u64;
     Ok(Stats {
-        keys: arena.meta.load(word::KEYS),
-        live_bytes: arena.meta.load(word::LIVE_LINES) * LINE,
+        keys: about(word::KEYS),
+        live_bytes: about(word::LIVE_LINES).saturating_mul(LINE),
         data_bytes: arena.meta.load(word::DATA_BYTES),
         max_bytes: config.max_bytes,
         max_value_bytes: config.max_value_bytes,

@@ -146,6 +146,10 @@ impl<'a> Stripe<'a> {
     /// The record is whole: the index names it.
     pub(super) fn publish(&self, change: &Change) {
         self.arena.index.store(change.slot_at, change.new_slot);
+    }
+
+    /// Nothing is left for a successor to finish.
+    pub(super) fn disarm(&self) {
         self.arena.meta.store(self.at + stripe::REDO, 0);
     }
 

@@ -4,12 +4,16 @@
 //! is zeroed, and once that is durable it is free. Otherwise a power loss could find it again and
 //! bring back what was deleted. Nothing is dropped that still shadows an older version elsewhere
 //! in the log (ENGINE rules 1 to 3).
+//!
+//! Two segments can hold each other: each has a tombstone that the other's age keeps. So when room
+//! is short, what only shadows is *carried*: appended again as a tombstone with the same number
+//! and the next copy number, in a segment younger than all that it may shadow.
 
 use super::stripe::Stripe;
 use super::sync;
-use crate::arena::{Arena, Count, lane, segment as row, word};
-use crate::error::Result;
-use crate::limits::RESERVE;
+use crate::arena::{Arena, Count, segment as row, word};
+use crate::error::{Error, Result};
+use crate::limits::{LANES, LINE, RESERVE};
 use crate::log::record::{self, FOR_EVER, TOMBSTONE};
 use crate::log::segment::{self, ACTIVE, BODY, DRAINED, FREE, SEALED, SWEEPING, State, ZEROED};
 use crate::log::{Lane, Walk, Walked};
@@ -26,19 +30,46 @@ struct Outcome {
     expired: u64,
     records: u64,
     survivors: u64,
+    /// Survivors that somebody can still read.
+    live: u64,
     live_lines: u64,
+    /// Lines that the other survivors take as tombstones.
+    shadow_lines: u64,
     /// When the next record here may be dropped; `None` = not by time.
     next_look_ms: Option<u64>,
+    /// The oldest activation among the other segments.
+    oldest_other: u64,
+}
+
+/// Which segments a lap looks at.
+#[derive(Clone, Copy, PartialEq)]
+enum Lap {
+    /// Those whose hints promise something.
+    Hinted,
+    /// All, and what only shadows is carried: deaths may have left hints behind, and segments may
+    /// hold each other.
+    All,
+}
+
+/// What a lap came to.
+#[derive(Default)]
+struct Gain {
+    expired: u64,
+    drained: u64,
 }
 
 /// Drops what has expired, looking at about `budget` records; gives the number of keys dropped.
 pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
+    Ok(lap(arena, budget, Lap::Hinted)?.expired)
+}
+
+fn lap(arena: &Arena, budget: u64, which: Lap) -> Result<Gain> {
     let now = arena.now_ms();
     if now < arena.meta.load(word::HOLD_RECLAIM_UNTIL) {
-        return Ok(0);
+        return Ok(Gain::default());
     }
     let age = Age::of(arena);
-    let (mut expired, mut seen) = (0, 0);
+    let (mut gain, mut seen) = (Gain::default(), 0);
     let count = arena.geometry.segments;
     let start = arena.meta.load(word::SWEEP_CURSOR) % count;
     for i in 0..count {
@@ -47,48 +78,67 @@ pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
             arena.meta.store(word::SWEEP_CURSOR, number);
             break;
         }
-        if let Some(outcome) = visit(arena, number, now, &age)? {
+        if let Some(outcome) = visit(arena, number, now, which, &age)? {
             seen += outcome.records;
-            expired += outcome.expired;
+            gain.expired += outcome.expired;
+            gain.drained += (outcome.survivors == 0) as u64;
         }
     }
-    arena.count_many(Count::Expired, expired);
+    arena.count_many(Count::Expired, gain.expired);
     advance(arena);
-    Ok(expired)
+    Ok(gain)
 }
 
 /// Sweeps one segment if there may be something to gain.
-fn visit(arena: &Arena, number: u64, now: u64, age: &Age) -> Result<Option<Outcome>> {
+fn visit(arena: &Arena, number: u64, now: u64, which: Lap, age: &Age) -> Result<Option<Outcome>> {
     let state = segment::state(arena, number);
     let at = arena.geometry.segment(number);
     match state.kind() {
         ACTIVE => {
-            let lane = state.arg() as u64;
-            if lane >= arena.geometry.lanes {
-                return Ok(None);
-            }
-            let tail = arena.meta.load(arena.geometry.lane(lane) + lane::TAIL);
-            let outcome = walk(arena, number, now, age)?;
-            if outcome.survivors == 0 && outcome.records > 0 {
-                retire(arena, number, lane, tail, now)?;
-            }
-            Ok(Some(outcome))
+            let Some(outcome) = walk(arena, number, now, age, None)? else { return Ok(None) };
+            let over = outcome.live == 0
+                && outcome.records > 0
+                && retire(arena, number, state.arg(), now, which)?;
+            // An end is a step forward; what is in the segment counts once it is sealed.
+            Ok(Some(Outcome { survivors: !over as u64, ..outcome }))
         }
         SEALED => {
-            let next_look = arena.meta.load(at + row::NEXT_LOOK_MS);
-            if next_look > now && segment::live_hint(arena, number) != 0 {
+            let hint = segment::live_hint(arena, number);
+            let promising = arena.meta.load(at + row::NEXT_LOOK_MS) <= now
+                // Negative: changes overtook the walk that counted.
+                || hint as i64 <= 0
+                || arena.meta.load(at + row::OLDEST_SEEN) != age.oldest_beside(number);
+            if which == Lap::Hinted && !promising {
                 return Ok(None);
             }
             let mine = state.to(SWEEPING, arena.peers.slot());
             if !segment::change(arena, number, state, mine) {
                 return Ok(None);
             }
-            let outcome = walk(arena, number, now, age);
-            let drained = matches!(&outcome, Ok(o) if o.survivors == 0);
-            if let Ok(outcome) = &outcome {
-                arena.meta.store(at + row::LIVE, outcome.live_lines);
-                let next = outcome.next_look_ms.unwrap_or(u64::MAX);
-                arena.meta.store(at + row::NEXT_LOOK_MS, next);
+            // Before the walk, so that an earlier end that comes meanwhile is seen the next time.
+            arena.meta.store(at + row::NEXT_LOOK_MS, u64::MAX);
+            let mut outcome = walk(arena, number, now, age, None);
+            if let Ok(Some(walked)) = &outcome
+                && which == Lap::All
+                && is_worth_carrying(arena, number, walked)
+            {
+                let expired = walked.expired;
+                outcome = match walk(arena, number, now, age, Some(Carry)) {
+                    Ok(Some(o)) => Ok(Some(Outcome { expired: expired + o.expired, ..o })),
+                    // No room even for that: it stays as it was.
+                    Err(Error::Full(_)) => Ok(None),
+                    other => other,
+                };
+            }
+            let drained = matches!(&outcome, Ok(Some(o)) if o.survivors == 0);
+            if let Ok(Some(outcome)) = &outcome {
+                // Added, not stored: what changed meanwhile counts too. A hint that comes out too
+                // low brings the sweep here again, one too high would keep it away.
+                arena.meta.add(at + row::LIVE, outcome.live_lines.wrapping_sub(hint));
+                if let Some(next) = outcome.next_look_ms {
+                    arena.meta.min(at + row::NEXT_LOOK_MS, next);
+                }
+                arena.meta.store(at + row::OLDEST_SEEN, outcome.oldest_other);
             }
             if drained {
                 arena.meta.store(at + row::ROUND, sync::next_round(arena));
@@ -97,58 +147,85 @@ fn visit(arena: &Arena, number: u64, now: u64, age: &Age) -> Result<Option<Outco
             } else {
                 segment::change(arena, number, mine, mine.to(SEALED, 0));
             }
-            outcome.map(Some)
+            outcome
         }
         _ => Ok(None),
     }
 }
 
-/// Ends a lane's segment in which nothing is alive and to which nothing was added since `tail`.
-fn retire(arena: &Arena, number: u64, lane: u64, tail: u64, now: u64) -> Result<()> {
+/// Ends a lane's segment in which nothing is alive, once it is old or the room is needed. What
+/// comes into it meanwhile is none the worse for it.
+fn retire(arena: &Arena, number: u64, lane: u32, now: u64, which: Lap) -> Result<bool> {
     let old =
         segment::header(arena, number).is_some_and(|header| header.activated_ms + RETIRE_MS < now);
-    if old {
-        let lane = Lane::acquire_number(arena, lane)?;
-        if lane.offset() == tail && lane.is_in(number) {
-            lane.retire();
-        }
+    if !(old || which == Lap::All) || lane as u64 >= LANES.min(arena.geometry.lanes) {
+        return Ok(false);
     }
-    Ok(())
+    let lane = Lane::acquire_number(arena, lane as u64)?;
+    let here = lane.is_in(number);
+    if here {
+        lane.retire();
+    }
+    Ok(here)
 }
 
+/// Does a segment come free, with room gained or an old one gone, if what only shadows leaves it?
+fn is_worth_carrying(arena: &Arena, number: u64, outcome: &Outcome) -> bool {
+    let own = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
+    outcome.live == 0
+        && outcome.survivors > 0
+        && outcome.shadow_lines > 0
+        && (outcome.shadow_lines * LINE <= arena.geometry.segment_bytes / 2
+            || own < outcome.oldest_other)
+}
+
+/// Asks a walk to append what only shadows anew, so that nothing is left here.
+#[derive(Clone, Copy)]
+struct Carry;
+
 /// Walks a segment: expired keys leave the index, the rest is counted.
-fn walk(arena: &Arena, number: u64, now: u64, age: &Age) -> Result<Outcome> {
+fn walk(
+    arena: &Arena,
+    number: u64,
+    now: u64,
+    age: &Age,
+    carry: Option<Carry>,
+) -> Result<Option<Outcome>> {
     let mut outcome = Outcome::default();
     let Some(header) = segment::header(arena, number) else {
         // Zeroed by a sweep that died: nothing is in it. Anything else is damage, and damage is
         // never a reason to give space back.
         outcome.survivors = (!segment::is_zeroed(arena, number)) as u64;
-        return Ok(outcome);
+        outcome.live = outcome.survivors;
+        return Ok(Some(outcome));
     };
+    outcome.oldest_other = age.oldest_beside(number);
     let mut walk = Walk::new(arena, number, &header, arena.data.usable());
-    while let Some(met) = walk.next() {
+    while let Some(record) = walk.next() {
         outcome.records += 1;
-        weigh(arena, &met, now, age, number, &mut outcome)?;
+        let key = if carry.is_some() { walk.key().to_vec() } else { Vec::new() };
+        weigh(arena, &record, now, age, carry.map(|_| &key[..]), &mut outcome)?;
         if header.head_of().is_some() {
             break;
         }
     }
-    Ok(outcome)
+    Ok(Some(outcome))
 }
 
-/// How old the log is: the two oldest segments at one moment, for rule 1.
+/// How old the log is: its two oldest segments at one moment, for rule 1.
 struct Age {
-    /// Numbers issued later may lie in segments that were not looked at.
+    /// Records with later numbers may shadow what was not looked at.
     known_until: u64,
     oldest: [(u64, u64); 2],
 }
 
 impl Age {
+    /// Bodies hold no records.
     fn of(arena: &Arena) -> Age {
         let known_until = arena.meta.load(word::SEQ);
         let mut oldest = [(u64::MAX, u64::MAX); 2];
         for number in 0..arena.geometry.segments {
-            if segment::state(arena, number).kind() == FREE {
+            if matches!(segment::state(arena, number).kind(), FREE | BODY) {
                 continue;
             }
             let seq = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
@@ -161,21 +238,20 @@ impl Age {
         Age { known_until, oldest }
     }
 
-    /// Rule 1: no other segment can hold a version older than this number.
-    fn nothing_older_than(&self, seq: u64, own: u64) -> bool {
+    /// The oldest activation among the other segments.
+    fn oldest_beside(&self, number: u64) -> u64 {
         let [first, second] = self.oldest;
-        let other = if first.1 == own { second } else { first };
-        seq <= self.known_until && other.0 >= seq
+        if first.1 == number { second.0 } else { first.0 }
     }
 }
 
-/// Decides about one record, under its stripe's latch.
+/// Decides about one record, under its stripe's latch. With a key, what only shadows is carried.
 fn weigh(
     arena: &Arena,
     met: &Walked,
     now: u64,
     age: &Age,
-    number: u64,
+    carry: Option<&[u8]>,
     outcome: &mut Outcome,
 ) -> Result<()> {
     let header = &met.header;
@@ -197,11 +273,18 @@ fn weigh(
         }
         _ => shadow_ms,
     };
-    let droppable = now > shadow_ms || age.nothing_older_than(header.seq, number);
-    let by_time = (shadow_ms != u64::MAX).then_some(shadow_ms + 1);
+    // Rule 1: nothing older than this record lies anywhere else in the log.
+    let droppable =
+        now > shadow_ms || (header.seq <= age.known_until && outcome.oldest_other >= header.seq);
+    let by_time = (shadow_ms != u64::MAX).then(|| shadow_ms + 1);
     if header.is(TOMBSTONE) {
-        if !droppable {
-            stay(by_time);
+        match carry {
+            _ if droppable => {}
+            Some(key) => append_again(arena, header, key)?,
+            None => {
+                stay(by_time);
+                outcome.shadow_lines += lines;
+            }
         }
         return Ok(());
     }
@@ -211,20 +294,48 @@ fn weigh(
     let word = arena.data.load(met.at + record::EXPIRY_AT);
     match record::expiry_ms(word, header.seq) {
         Some(at) if at != 0 && at <= now => {
-            if droppable {
-                stripe.drop_slot(slot_at);
-                segment::account(arena, met.at, lines, false);
-                outcome.expired += 1;
-            } else {
+            if !droppable && carry.is_none() {
                 outcome.live_lines += lines;
+                outcome.shadow_lines += record::lines(header.key_len as usize, 0);
                 stay(by_time);
+                return Ok(());
             }
+            if let Some(key) = carry.filter(|_| !droppable) {
+                append_again(arena, header, key)?;
+            }
+            stripe.drop_slot(slot_at);
+            segment::account(arena, met.at, lines, false);
+            outcome.expired += 1;
         }
         at => {
             outcome.live_lines += lines;
             stay(at.filter(|at| *at != 0));
+            outcome.live += 1;
         }
     }
+    Ok(())
+}
+
+/// Writes a tombstone in place of a record that only shadows, with its number.
+fn append_again(arena: &Arena, old: &record::Header, key: &[u8]) -> Result<()> {
+    let lines = record::lines(key.len(), 0);
+    let mut lane = Lane::acquire(arena)?;
+    lane.reserve(lines, true)?;
+    let mut header = record::Header {
+        salt: lane.salt(),
+        lines: lines as u32,
+        seq: old.seq,
+        key_len: key.len() as u16,
+        flags: TOMBSTONE,
+        copy: old.copy.wrapping_add(1),
+        hash: old.hash,
+        value_crc: record::value_crc(&[]),
+        expiry: record::expiry_word(0, old.seq),
+        shadows_until: old.shadows_until,
+        ..record::Header::default()
+    };
+    let first = lane.write(&mut header, key, &[]);
+    lane.commit(first, lines);
     Ok(())
 }
 
@@ -290,23 +401,34 @@ fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
 }
 
 /// Called when the store is full: gives back all that can be, now. False: nothing came of it.
+///
+/// One lap frees what depends on nothing. A segment that is held only because an older one was
+/// there follows in the next lap, so laps go on while they gain.
 pub(super) fn make_room(arena: &Arena) -> Result<bool> {
     if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
         return Ok(false);
     }
     let before = arena.meta.load(word::FREE_SEGMENTS);
-    expire(arena, u64::MAX)?;
-    for _ in 0..2 {
-        if advance(arena) {
-            sync::round(arena)?;
+    let mut which = Lap::Hinted;
+    for _ in 0..2 * arena.geometry.segments {
+        let gain = lap(arena, u64::MAX, which)?;
+        for _ in 0..2 {
+            if advance(arena) {
+                sync::round(arena)?;
+            }
+        }
+        advance(arena);
+        segment::recount_free(arena);
+        let now = arena.meta.load(word::FREE_SEGMENTS);
+        if now > before && now > RESERVE {
+            return Ok(true);
+        }
+        match which {
+            Lap::All if gain.drained == 0 => break,
+            Lap::Hinted if gain.drained == 0 => which = Lap::All,
+            _ => {}
         }
     }
-    advance(arena);
-    segment::recount_free(arena);
-    let free = arena.meta.load(word::FREE_SEGMENTS);
-    let gained = free > before && free > RESERVE;
-    if !gained {
-        arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
-    }
-    Ok(gained)
+    arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
+    Ok(false)
 }

@@ -164,6 +164,7 @@ impl Dir {
 
     /// Makes a file that must not exist yet.
     pub(crate) fn create(&self, name: &str) -> Result<File> {
+        super::fault::step();
         let flags =
             OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::CREATE | OFlags::EXCL;
         let fd = fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
@@ -185,10 +186,12 @@ impl Dir {
 
     /// Puts a new file in place of an old one, atomically.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        super::fault::step();
         fs::renameat(&self.fd, from, &self.fd, to).map_err(|e| self.failed("renaming", from, e))
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        super::fault::step();
         match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(e) => Err(self.failed("removing", name, e)),
@@ -197,6 +200,7 @@ impl Dir {
 
     /// Makes creations and renames in the directory survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
+        super::fault::step();
         fs::fsync(&self.fd).map_err(|e| self.failed("syncing", "", e))
     }
 

@@ -1,4 +1,5 @@
-//! Fault points: every store to shared memory is one. Without the feature `faults` they are nothing.
+//! Fault points: every store to shared memory is one, and every change of the directory. Without
+//! the feature `faults` they are nothing.
 //!
 //! With it, a test arms the process to end, as by SIGKILL, just before its n-th store. Stepping n
 //! from 1 until the operation completes leaves the image of a death at every step.

@@ -171,6 +171,12 @@ impl Map {
     }
 
     #[inline]
+    pub(crate) fn min(&self, at: u64, value: u64) -> u64 {
+        fault::step();
+        self.word(at).fetch_min(value, Ordering::AcqRel)
+    }
+
+    #[inline]
     pub(crate) fn swap(&self, at: u64, value: u64) -> u64 {
         fault::step();
         self.word(at).swap(value, Ordering::AcqRel)

@@ -7,7 +7,7 @@
 pub(crate) mod clock;
 pub(crate) mod dir;
 pub(crate) mod disk;
-pub(crate) mod fault;
+pub mod fault;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod latch;

@@ -1,4 +1,9 @@
-//! What the tests share: stores in temporary directories and a clock that is moved by hand.
+//! What the tests share: stores in temporary directories, a clock that is moved by hand, random
+//! numbers that can be had again, and processes that are made to die.
+
+pub mod killing;
+pub mod process;
+mod random;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,9 +12,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast::{Clock, Options, Store};
 
+pub use random::{Rng, content, seed, size};
+
 /// A private directory that goes away with the value.
 pub fn dir() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
+    dir
+}
+
+/// The same in memory, for tests that open and recover thousands of times and need no disk.
+pub fn memory_dir() -> tempfile::TempDir {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return dir() };
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
     dir
 }

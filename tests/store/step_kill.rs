@@ -1,0 +1,444 @@
+//! Death before every single store to shared memory, one after the other, for each operation.
+//!
+//! A child dies before its n-th store; its parent, attached all the while, goes on at once: on
+//! another key, on the same key, with the key's lock. What it finds is old or new, and the log alone
+//! (a copy without index and meta) says the same as the index. Then other children take over
+//! the dead one's process slot and heal what it left, dying in it themselves.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdfast::{Acquired, Expect, Held, Options, Store, Stored, Sync, Ttl, Wait, fault};
+use holdfast_tests::process::{self, Ended};
+use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
+
+const KEY: &[u8] = b"the key";
+const LONG: Duration = Duration::from_secs(20);
+
+/// What is seen of the key: value and end of life.
+type Seen = Option<(Vec<u8>, u64)>;
+
+struct Scene {
+    path: std::path::PathBuf,
+    clock: Arc<HandClock>,
+    options: Options,
+    store: Option<Store>,
+}
+
+impl Scene {
+    fn new() -> (tempfile::TempDir, Scene) {
+        let (dir, clock) = (memory_dir(), HandClock::new());
+        let options = Options {
+            create: true,
+            thread: false,
+            max_bytes: Some(1 << 20),
+            max_value_bytes: Some(100_000),
+            max_processes: Some(4),
+            sync: Some(Sync::None),
+            clock: Some(clock.clone()),
+            ..Options::default()
+        };
+        let path = dir.path().to_path_buf();
+        let store = Some(open(&path, &options));
+        (dir, Scene { path, clock, options, store })
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("open")
+    }
+}
+
+fn see(store: &Store) -> Seen {
+    let mut value = Vec::new();
+    let item = store.get(KEY, &mut value).expect("get");
+    item.map(|item| (value, item.expires_ms))
+}
+
+fn set(store: &Store, key: &[u8], value: &[u8], ttl: Ttl) {
+    assert!(matches!(store.set(key, value, 1, ttl).expect("set"), Stored::Done(_)));
+}
+
+fn lock(store: &Store, cookie: u64) -> Held {
+    let wait = Wait { timeout: Some(Duration::from_secs(2)), ..Wait::default() };
+    match store.lock(KEY, cookie, &wait).expect("lock") {
+        Acquired::Held(held) => held,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An operation, what goes before it in the parent, and what in the child that is to die in it.
+struct Act {
+    name: &'static str,
+    before: fn(&Scene),
+    child: fn(&Store) -> Option<Held>,
+    act: fn(&Store, Option<Held>),
+}
+
+const NOTHING: fn(&Store) -> Option<Held> = |_| None;
+
+fn acts() -> Vec<Act> {
+    let old = |scene: &Scene| set(scene.store(), KEY, &content(1, 300), Ttl::Millis(50_000));
+    vec![
+        Act {
+            name: "put of a new key",
+            before: |scene| assert!(scene.store().delete(KEY, None, None).is_ok()),
+            child: NOTHING,
+            act: |store, _| set(store, KEY, &content(2, 200), Ttl::Never),
+        },
+        Act {
+            name: "overwrite",
+            before: old,
+            child: NOTHING,
+            act: |store, _| set(store, KEY, &content(2, 200), Ttl::Never),
+        },
+        Act {
+            name: "delete",
+            before: old,
+            child: NOTHING,
+            act: |store, _| assert!(store.delete(KEY, None, None).is_ok()),
+        },
+        Act {
+            name: "touch to a longer life",
+            before: old,
+            child: NOTHING,
+            act: |store, _| assert!(store.touch(KEY, Ttl::Never, None).is_ok()),
+        },
+        Act {
+            name: "touch to a shorter life",
+            before: old,
+            child: NOTHING,
+            act: |store, _| assert!(store.touch(KEY, Ttl::Millis(9_000), None).is_ok()),
+        },
+        Act {
+            name: "lock",
+            before: old,
+            child: NOTHING,
+            act: |store, _| assert!(lock(store, 1).fence > 0),
+        },
+        Act {
+            name: "fenced write and unlock",
+            before: old,
+            child: |store| Some(lock(store, 1)),
+            act: |store, held| {
+                let (value, held) = (content(2, 100), held.expect("locked"));
+                let any = Expect::Any;
+                let stored = store.put(KEY, &value, 0, Ttl::Never, any, Some(&held)).expect("put");
+                assert!(matches!(stored, Stored::Done(_)));
+                assert!(store.unlock(KEY, &held).expect("unlock"));
+            },
+        },
+        Act {
+            name: "roll to a new segment",
+            before: old,
+            child: |store| {
+                // Fill a segment up to the last few KB.
+                let free = || store.stats().expect("stats").segments_free;
+                let begin = free();
+                while free() == begin {
+                    set(store, b"filler", &content(3, 15_360), Ttl::Millis(1));
+                }
+                (0..3).for_each(|_| set(store, b"filler", &content(3, 15_360), Ttl::Millis(1)));
+                None
+            },
+            act: |store, _| set(store, KEY, &content(2, 4_000), Ttl::Never),
+        },
+        Act {
+            name: "value that fills segments",
+            before: old,
+            child: NOTHING,
+            act: |store, _| set(store, KEY, &content(2, 70_000), Ttl::Never),
+        },
+        Act {
+            name: "overwrite of a value that fills segments, and their return",
+            before: |scene| {
+                // The new value of the last turn may fill the lanes; only the run matters.
+                set(scene.store(), KEY, &content(1, 70_000), Ttl::Millis(50_000));
+            },
+            child: NOTHING,
+            act: |store, _| {
+                set(store, KEY, &content(2, 100), Ttl::Millis(60_000));
+                for _ in 0..3 {
+                    store.expire(u64::MAX).expect("expire");
+                    store.sync().expect("sync");
+                }
+            },
+        },
+        Act {
+            name: "sweep that frees segments",
+            before: |scene| {
+                set(scene.store(), KEY, &content(1, 300), Ttl::Never);
+                for i in 0..40u32 {
+                    set(scene.store(), &i.to_le_bytes(), &content(4, 4_000), Ttl::Millis(100));
+                }
+                scene.clock.pass(2_000);
+            },
+            child: NOTHING,
+            act: |store, _| {
+                for _ in 0..3 {
+                    store.expire(u64::MAX).expect("expire");
+                    store.sync().expect("sync");
+                }
+            },
+        },
+        Act {
+            name: "write into a full store, which makes room",
+            before: |scene| {
+                set(scene.store(), KEY, &content(1, 300), Ttl::Never);
+                let mut i = 0u32;
+                while scene
+                    .store()
+                    .set(&i.to_le_bytes(), &content(4, 9_000), 0, Ttl::Millis(100))
+                    .is_ok()
+                {
+                    i += 1;
+                }
+                scene.clock.pass(2_000);
+                std::thread::sleep(Duration::from_millis(110));
+            },
+            child: NOTHING,
+            act: |store, _| {
+                for i in 0..8u32 {
+                    set(store, &(i | 1 << 30).to_le_bytes(), &content(4, 9_000), Ttl::Millis(100));
+                }
+            },
+        },
+    ]
+}
+
+struct Times {
+    other_key: Duration,
+    same_key: Duration,
+    lock: Duration,
+}
+
+fn timed<T>(longest: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = work();
+    *longest = begun.elapsed().max(*longest);
+    done
+}
+
+/// What the log alone says.
+fn see_log(scene: &Scene) -> Seen {
+    let copy = memory_dir();
+    for name in ["super", "data"] {
+        std::fs::copy(scene.path.join(name), copy.path().join(name)).expect("a copy");
+    }
+    see(&open(copy.path(), &scene.options))
+}
+
+/// Runs the operation in a child that dies before its n-th store. `None`: it did not die; then it
+/// tells how many stores were made.
+fn run(scene: &Scene, act: &Act, n: u64) -> Option<u64> {
+    use std::io::Read;
+    let (mut from, to) = process::pipe();
+    let child = process::fork(|| {
+        let held = (act.child)(scene.store());
+        scene.store().exists(b"attached").expect("exists");
+        fault::arm(n);
+        (act.act)(scene.store(), held);
+        let left = fault::left();
+        fault::arm(u64::MAX);
+        use std::io::Write;
+        (&to).write_all(&(n - left).to_le_bytes()).expect("the pipe");
+    });
+    drop(to);
+    match child.wait(LONG) {
+        Ended::Signal(libc::SIGKILL) => None,
+        Ended::Exit(0) => {
+            let mut stores = [0; 8];
+            from.read_exact(&mut stores).expect("the number of stores");
+            Some(u64::from_le_bytes(stores))
+        }
+        other => panic!("{}: n = {n}: {other:?}", act.name),
+    }
+}
+
+/// Others attach, take the dead one's slot and heal; some die in that.
+fn attach_others(scene: &Scene, rng: &mut Rng) {
+    for turn in 0..6 {
+        let n = if turn < 3 { 1 + rng.below(100) } else { u64::MAX };
+        let child = process::fork(|| {
+            fault::arm(n);
+            set(scene.store(), b"somebody else's", b"value", Ttl::Millis(1_000));
+        });
+        let ended = child.wait(LONG);
+        assert!(matches!(ended, Ended::Exit(0) | Ended::Signal(libc::SIGKILL)), "{ended:?}");
+    }
+}
+
+/// The same at another time: a life of so many milliseconds from then on.
+fn later(seen: Seen, now_ms: u64) -> Seen {
+    seen.map(|(value, life)| (value, if life == 0 { 0 } else { now_ms + life }))
+}
+
+fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut Times) -> bool {
+    (act.before)(scene);
+    let store = scene.store();
+    let old = see(store);
+    let new = &later(new.clone(), store.now_ms().expect("now"));
+    let died = run(scene, act, n).is_none();
+    let at = || format!("{}: death before store {n}", act.name);
+    let short = |seen: &Seen| seen.as_ref().map(|(v, e)| (v.len(), *e));
+    let is_one = |seen: &Seen, what: &str| {
+        assert!(
+            *seen == old || seen == new,
+            "{}: {what}: {:?}; old {:?}, new {:?}",
+            at(),
+            short(seen),
+            short(&old),
+            short(new)
+        );
+    };
+    if n.is_multiple_of(3) {
+        is_one(&see_log(scene), "the log says");
+    }
+    timed(&mut times.other_key, || set(store, b"other key", b"value", Ttl::Millis(1_000)));
+    is_one(&see(store), "read at once");
+    timed(&mut times.same_key, || store.delete(KEY, Some(1), None).expect("delete"));
+    let settled = see(store);
+    is_one(&settled, "after the next change");
+    let held = timed(&mut times.lock, || lock(store, 9));
+    assert!(store.unlock(KEY, &held).expect("unlock"));
+    attach_others(scene, rng);
+    let still = see(store);
+    assert!(still == settled, "{}: {:?} was {:?}", at(), short(&still), short(&settled));
+    // What is given back is used again; the value must not have been in it.
+    for i in 0..12u32 {
+        let _ = store.set(&(i | 1 << 20).to_le_bytes(), &content(9, 15_000), 0, Ttl::Millis(1));
+    }
+    scene.clock.pass(5);
+    for _ in 0..3 {
+        store.expire(u64::MAX).expect("expire");
+        store.sync().expect("sync");
+    }
+    let still = see(store);
+    assert!(still == settled, "{}: {:?} was {:?}", at(), short(&still), short(&settled));
+    if n % 3 == 1 {
+        let log = see_log(scene);
+        assert!(log == settled, "{}: log {:?}, index {:?}", at(), short(&log), short(&settled));
+    }
+    died
+}
+
+/// All places if there are few, else the first, the last and some between.
+fn places(total: u64, rng: &mut Rng) -> Vec<u64> {
+    let most = size("HOLDFAST_STEPS", 150);
+    if total <= most {
+        return (1..=total + 1).collect();
+    }
+    let (edge, between) = (most / 3, most / 3);
+    let mut places: Vec<u64> = (1..=edge).chain(total - edge..=total + 1).collect();
+    places.extend((0..between).map(|_| edge + rng.below(total - 2 * edge)));
+    places
+}
+
+fn play(act: &Act) {
+    let mut rng = Rng::new(seed(act.name));
+    let (_dir, scene) = Scene::new();
+    (act.before)(&scene);
+    let begun_ms = scene.store().now_ms().expect("now");
+    let total = run(&scene, act, u64::MAX - 1).expect("completes");
+    let new = see(scene.store());
+    let new = new.map(|(value, expires)| (value, expires.saturating_sub(begun_ms)));
+    let mut times =
+        Times { other_key: Duration::ZERO, same_key: Duration::ZERO, lock: Duration::ZERO };
+    let places = places(total, &mut rng);
+    let deaths =
+        places.iter().filter(|n| step(&scene, act, **n, &new, &mut rng, &mut times)).count();
+    println!(
+        "{}: {total} stores, {deaths} deaths; longest: other key {:?}, same key {:?}, lock {:?}",
+        act.name, times.other_key, times.same_key, times.lock
+    );
+    assert!(times.same_key < Duration::from_millis(500) && times.lock < Duration::from_millis(500));
+}
+
+#[test]
+fn an_operation_can_die_before_each_of_its_stores() {
+    let only = std::env::var("HOLDFAST_ACT").unwrap_or_default();
+    for act in acts().iter().filter(|act| act.name.contains(&only)) {
+        play(act);
+    }
+}
+
+/// Dies before the n-th store of `work`; gives true while it does.
+fn dies(path: &Path, n: u64, work: impl FnOnce(&Path)) -> bool {
+    let child = process::fork(|| {
+        fault::arm(n);
+        work(path);
+        fault::arm(u64::MAX);
+    });
+    match child.wait(LONG) {
+        Ended::Signal(libc::SIGKILL) => true,
+        Ended::Exit(0) => false,
+        other => panic!("n = {n}: {other:?}"),
+    }
+}
+
+#[test]
+fn creation_can_die_before_each_of_its_stores() {
+    let (_dir, scene) = Scene::new();
+    let mut n = 0;
+    loop {
+        n += 1;
+        let dir = memory_dir();
+        let died = dies(dir.path(), n, |path| drop(open(path, &scene.options)));
+        let store = open(dir.path(), &scene.options);
+        set(&store, KEY, b"v", Ttl::Never);
+        assert_eq!(see(&store), Some((b"v".to_vec(), 0)), "n = {n}");
+        if !died {
+            break;
+        }
+        // The words of the table of stripes are one like the other.
+        n += if n > 60 { 7 } else { 0 };
+    }
+    println!("creation: {n} stores");
+}
+
+#[test]
+fn a_rebuild_or_an_open_after_deaths_can_die_before_each_of_its_stores() {
+    for remove in ["meta", "index", "nothing"] {
+        let (_dir, mut scene) = Scene::new();
+        let store = scene.store();
+        for i in 0..60u32 {
+            set(store, &i.to_le_bytes(), &content(i as u64, 500), Ttl::Never);
+        }
+        for i in 0..20u32 {
+            store.delete(&i.to_le_bytes(), None, None).expect("delete");
+        }
+        set(store, KEY, &content(5, 70_000), Ttl::Never);
+        let mut version = store.exists(KEY).expect("exists").expect("there").version;
+        let mut n = 0;
+        let mut died = true;
+        while died {
+            n += if n > 150 { 11 } else { 1 };
+            scene.store = None;
+            if remove == "nothing" {
+                // Somebody died with a change under way.
+                dies(&scene.path, 40 + n % 60, |path| {
+                    let store = open(path, &scene.options);
+                    set(&store, b"under way", &content(n, 200), Ttl::Never);
+                });
+            } else {
+                std::fs::remove_file(scene.path.join(remove)).expect("a file to remove");
+            }
+            died = dies(&scene.path, n, |path| drop(open(path, &scene.options)));
+            scene.store = Some(open(&scene.path, &scene.options));
+            let store = scene.store();
+            for i in 0..60u32 {
+                let mut value = Vec::new();
+                let there = store.get(&i.to_le_bytes(), &mut value).expect("get").is_some();
+                assert_eq!(there, i >= 20, "{remove} removed, n = {n}, key {i}");
+                assert!(!there || value == content(i as u64, 500));
+            }
+            assert_eq!(see(store), Some((content(5, 70_000), 0)), "{remove} removed, n = {n}");
+            let Stored::Done(next) = store.set(b"number", b"", 0, Ttl::Never).expect("set") else {
+                panic!()
+            };
+            assert!(next > version, "a version was issued twice");
+            version = next;
+        }
+        println!("open with {remove} removed: {n} stores");
+    }
+}

@@ -1,0 +1,178 @@
+//! Processes made by fork, watched, stopped and killed; only ever those that were made here.
+
+use std::io::{Read, Write};
+use std::os::fd::FromRawFd;
+use std::time::{Duration, Instant};
+
+/// A process made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pid(pub i32);
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Exit(i32),
+    Signal(i32),
+    /// It did not, and was killed.
+    Stuck,
+}
+
+impl Pid {
+    pub fn signal(self, signal: i32) {
+        assert!(self.0 > 1);
+        // SAFETY: no memory involved; the process is a child that was not waited for yet, so the
+        // number is still its own.
+        unsafe { libc::kill(self.0, signal) };
+    }
+
+    /// Waits until it ends; after `limit` it is killed.
+    pub fn wait(self, limit: Duration) -> Ended {
+        let start = Instant::now();
+        loop {
+            let mut status = 0;
+            // SAFETY: writes one integer of ours.
+            match unsafe { libc::waitpid(self.0, &mut status, libc::WNOHANG) } {
+                0 if start.elapsed() > limit => {
+                    self.signal(libc::SIGKILL);
+                    // SAFETY: as above.
+                    unsafe { libc::waitpid(self.0, &mut status, 0) };
+                    return Ended::Stuck;
+                }
+                0 if start.elapsed() < Duration::from_millis(2) => std::thread::yield_now(),
+                0 => std::thread::sleep(Duration::from_micros(300)),
+                -1 => panic!("waiting for {}: {}", self.0, std::io::Error::last_os_error()),
+                _ if libc::WIFSIGNALED(status) => return Ended::Signal(libc::WTERMSIG(status)),
+                _ => return Ended::Exit(libc::WEXITSTATUS(status)),
+            }
+        }
+    }
+}
+
+impl Pid {
+    /// Waits for one that is about to end, if it is ours to wait for.
+    fn reap(self) {
+        // SAFETY: the status is not asked for.
+        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+    }
+}
+
+/// Ends this very process as the kernel would end it.
+pub fn die() -> ! {
+    // SAFETY: no memory involved; nothing runs after the first call.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL);
+        loop {
+            libc::pause();
+        }
+    }
+}
+
+/// Runs `work` in a child, which ends with 0, or with 101 after a panic (written to stderr).
+pub fn fork(work: impl FnOnce()) -> Pid {
+    // SAFETY: the child runs on with a copy of this thread alone. The allocator and the library
+    // are fit for that; the child prints nothing through locks that another thread may have held.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            std::panic::set_hook(Box::new(|info| {
+                _ = write_raw(2, format!("{info}\n").as_bytes());
+            }));
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // SAFETY: ends the process without running what belongs to the parent.
+            unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
+        }
+        pid => Pid(pid),
+    }
+}
+
+/// Writes to a descriptor by one call, without any lock or buffer; false if it cannot.
+pub fn write_raw(fd: i32, bytes: &[u8]) -> bool {
+    // SAFETY: passes a live slice.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) == bytes.len() as isize }
+}
+
+/// A pipe: what is written to the second end comes out of the first.
+pub fn pipe() -> (std::fs::File, std::fs::File) {
+    let mut ends = [0; 2];
+    // SAFETY: writes two integers of ours; the descriptors are new and belong to nobody else.
+    unsafe {
+        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0, "pipe");
+        (std::fs::File::from_raw_fd(ends[0]), std::fs::File::from_raw_fd(ends[1]))
+    }
+}
+
+/// The one that runs at present in a chain of processes, see [`chain`].
+pub struct Link {
+    out: std::fs::File,
+}
+
+impl Link {
+    /// A successor takes over with a copy of everything; returns in the successor, after this
+    /// process has run `last` and died.
+    pub fn succeed(&mut self, last: impl FnOnce()) {
+        // SAFETY: cannot fail.
+        let before = unsafe { libc::getpid() };
+        // SAFETY: as in `fork`; both sides go on in this same code.
+        match unsafe { libc::fork() } {
+            -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+            0 => {
+                // SAFETY: neither can fail. A process is given a new parent after its files are
+                // closed: from then on nothing of the old one is left.
+                unsafe {
+                    let _ = self.out.write_all(format!("p{}\n", libc::getpid()).as_bytes());
+                    while libc::getppid() == before {
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                }
+            }
+            _ => {
+                last();
+                die()
+            }
+        }
+    }
+}
+
+/// Runs `work` in a child that may hand over to successors and die on the way. Panics here if
+/// work panics there, if no link of the chain reaches the end, or after `limit`.
+pub fn chain(limit: Duration, work: impl FnOnce(&mut Link) -> String) {
+    // SAFETY: sets one attribute of this process: orphans of the chain become its children.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    let (mut from, out) = pipe();
+    let first = fork(|| {
+        let mut link = Link { out };
+        let run = std::panic::AssertUnwindSafe(|| {
+            let report = work(&mut link);
+            let _ = link.out.write_all(format!("done {report}\n").as_bytes());
+        });
+        if std::panic::catch_unwind(run).is_err() {
+            // SAFETY: ends the process; the parent sees a chain without an end.
+            unsafe { libc::_exit(101) };
+        }
+    });
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hear = heard.clone();
+    let watch = std::thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut part) {
+            hear.lock().expect("no panic above").extend_from_slice(&part[..n]);
+        }
+    });
+    let start = Instant::now();
+    while !watch.is_finished() && start.elapsed() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let stuck = !watch.is_finished();
+    let text = String::from_utf8_lossy(&heard.lock().expect("as above")).into_owned();
+    let links = text.lines().filter_map(|l| l.strip_prefix('p')?.parse().ok()).map(Pid);
+    let links: Vec<Pid> = std::iter::once(first).chain(links).collect();
+    if stuck {
+        links[links.len() - 1].signal(libc::SIGKILL);
+    }
+    for link in links {
+        link.reap();
+    }
+    assert!(!stuck, "no end after {limit:?}");
+    text.lines().filter(|line| !line.starts_with('p')).for_each(|line| println!("{line}"));
+    assert!(text.lines().any(|l| l.starts_with("done")), "a link of the chain failed, see above");
+}

@@ -1,0 +1,175 @@
+//! A process for the tests to kill, stop and separate. `holdfast-worker ROLE DIR ...`
+//!
+//! It reports on its standard output, unbuffered; any disagreement ends it with 1 and a sentence
+//! on its standard error.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use holdfast::{Acquired, Error, Expect, Held, Options, Store, Stored, Ttl, Wait};
+use holdfast_tests::killing::{
+    Act, Event, KEYS, Phase, SHARED, WRITERS, counter_of, fleeting_key, now_ns, own_key,
+    shared_key, value,
+};
+use holdfast_tests::{Rng, process};
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let number = |i: usize| args[i].parse::<u64>().expect("a number");
+    let store = match Store::open(&args[2], &Options::default()) {
+        Ok(store) => store,
+        Err(e) => fail(&format!("open: {e}")),
+    };
+    match args[1].as_str() {
+        "writer" => Writer::new(store, number(3), number(4)).run(),
+        "reader" => read_for_ever(&store, number(3)),
+        other => fail(&format!("no role {other}")),
+    }
+}
+
+fn fail(why: &str) -> ! {
+    eprintln!("{why}");
+    std::process::exit(1)
+}
+
+fn say(phase: Phase, act: Act, key: u64, counter: u64) {
+    let event = Event { phase, act, key, counter, at_ns: now_ns() };
+    if !process::write_raw(1, &event.encode()) {
+        // Nobody listens any more.
+        std::process::exit(0);
+    }
+}
+
+struct Writer {
+    store: Store,
+    me: u64,
+    rng: Rng,
+    counter: u64,
+}
+
+const LOCK: Wait =
+    Wait { timeout: Some(Duration::from_secs(10)), lease: None, max_waiters: 0, stop: None };
+
+impl Writer {
+    /// `life` grows from one incarnation of a writer to the next, and its counters with it.
+    fn new(store: Store, me: u64, life: u64) -> Writer {
+        let rng = Rng::new(me << 48 ^ life << 16 ^ now_ns());
+        Writer { store, me, rng, counter: life << 32 }
+    }
+
+    fn say(&self, phase: Phase, act: Act, key: u64) {
+        say(phase, act, key, self.counter);
+    }
+
+    fn run(mut self) {
+        loop {
+            let act = match self.rng.below(20) {
+                0..9 => Act::Put,
+                9..11 => Act::Delete,
+                11..13 => Act::Touch,
+                13..16 => Act::LockedPut,
+                16..18 => Act::Count,
+                _ => Act::Fleeting,
+            };
+            let key = self.rng.below(if act == Act::Count { SHARED } else { KEYS });
+            self.counter += 1;
+            self.say(Phase::Intent, act, key);
+            match self.act(act, key) {
+                Ok(()) => self.say(Phase::Done, act, key),
+                Err(Error::Full(_)) => self.say(Phase::Refused, act, key),
+                Err(e) => fail(&format!("writer {}: {act:?} of key {key}: {e}", self.me)),
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act, which: u64) -> holdfast::Result<()> {
+        let key = own_key(self.me, which);
+        let ttl = *self.rng.pick(&[Ttl::Never, Ttl::Millis(3_600_000)]);
+        match act {
+            Act::Put => {
+                let stored = self.store.set(&key, &value(&key, self.counter), 7, ttl)?;
+                assert!(matches!(stored, Stored::Done(_)), "{stored:?}");
+            }
+            Act::Delete => drop(self.store.delete(&key, None, None)?),
+            Act::Touch => drop(self.store.touch(&key, Ttl::Never, None)?),
+            Act::LockedPut => {
+                let held = self.lock(&key)?;
+                let value = value(&key, self.counter);
+                let stored = self.store.put(&key, &value, 7, ttl, Expect::Any, Some(&held));
+                self.unlock(&key, &held)?;
+                let stored = stored?;
+                assert!(matches!(stored, Stored::Done(_)), "{stored:?} under the lock");
+            }
+            Act::Count => self.count(&shared_key(which))?,
+            Act::Fleeting => {
+                let (key, ttl) = (fleeting_key(which), Ttl::Millis(20 + self.rng.below(300)));
+                self.store.set(&key, &value(&key, self.counter), 7, ttl)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self, key: &[u8]) -> holdfast::Result<Held> {
+        match self.store.lock(key, 1, &LOCK)? {
+            Acquired::Held(held) => Ok(held),
+            other => fail(&format!("{}: {other:?}", String::from_utf8_lossy(key))),
+        }
+    }
+
+    fn unlock(&self, key: &[u8], held: &Held) -> holdfast::Result<()> {
+        if !self.store.unlock(key, held)? {
+            fail(&format!("{}: the lock was lost", String::from_utf8_lossy(key)));
+        }
+        Ok(())
+    }
+
+    fn count(&self, key: &[u8]) -> holdfast::Result<()> {
+        let held = self.lock(key)?;
+        let mut old = Vec::new();
+        let count = match self.store.get(key, &mut old)? {
+            None => 0,
+            Some(_) => counter_of(key, &old).unwrap_or_else(|e| fail(&e)),
+        };
+        let new = value(key, count + 1);
+        let stored = self.store.put(key, &new, 7, Ttl::Never, Expect::Any, Some(&held));
+        self.unlock(key, &held)?;
+        let stored = stored?;
+        assert!(matches!(stored, Stored::Done(_)), "{stored:?} under the lock");
+        Ok(())
+    }
+}
+
+/// Every value read is whole and its key's, and none is older than one seen before.
+fn read_for_ever(store: &Store, seed: u64) {
+    let mut rng = Rng::new(seed ^ now_ns());
+    let mut newest: HashMap<Vec<u8>, u64> = HashMap::new();
+    let mut bytes = Vec::new();
+    for read in 1u64.. {
+        if read.is_multiple_of(64) {
+            // Not stuck: that is all that a reader has to say.
+            say(Phase::Done, Act::Touch, 0, 64);
+        }
+        let which = rng.below(KEYS);
+        let key = match rng.below(8) {
+            0 => shared_key(which % SHARED),
+            1 => fleeting_key(which),
+            _ => own_key(rng.below(WRITERS), which),
+        };
+        match store.get(&key, &mut bytes) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                let counter = counter_of(&key, &bytes).unwrap_or_else(|e| fail(&e));
+                // The fleeting ones have several writers: their counters do not grow.
+                if !key.starts_with(b"fleeting") {
+                    let last = newest.entry(key.clone()).or_default();
+                    if counter < *last {
+                        let shown = String::from_utf8_lossy(&key);
+                        fail(&format!("{shown}: {counter:#x} after {last:#x}"));
+                    }
+                    *last = counter;
+                }
+            }
+            Err(e) => fail(&format!("reader: {}: {e}", String::from_utf8_lossy(&key))),
+        }
+    }
+}
