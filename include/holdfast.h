@@ -1,4 +1,216 @@
-/* Holdfast */
+/*
+ * Holdfast: a session store that many processes share, with no server between them.
+ *
+ * Generated from src/ffi; do not edit. MIT licence.
+ *
+ * CONTENTS
+ *
+ *   1. What a store is            6. What blocks, and for how long
+ *   2. A first program            7. Threads
+ *   3. Results and errors         8. Processes and fork
+ *   4. Ownership                  9. Caveats learnt in the field
+ *   5. Session locks             10. Versions of this interface
+ *
+ *
+ * 1. WHAT A STORE IS
+ *
+ * A store is a directory. It maps keys (1 to 1024 bytes, any bytes) to values (0 bytes up to a
+ * limit of the store, any bytes), each with 32 bits for its writer, a lifetime and a version that
+ * changes with every write and never repeats. NUL has no meaning in keys and values: every length
+ * is passed, and no terminator is added to what is read.
+ *
+ * Any number of processes on one kernel open the same directory at once, from containers too. None
+ * of them is a server, none is special, and none must run for the others to work. A process may be
+ * killed at any instruction: what it was told to be stored is stored, what it was doing is either
+ * done or not, its locks are free, and nobody waits for it. Values survive the death of all
+ * processes in every mode; what a power loss may cost is the sync mode's business:
+ *
+ *   HOLDFAST_SYNC_ALWAYS     nothing that was acknowledged
+ *   HOLDFAST_SYNC_PERIODIC   the last sync_interval_ms (default one second) and the time of one
+ *                            fdatasync
+ *   HOLDFAST_SYNC_NONE       everything since the last holdfast_sync()
+ *
+ * In none of them does anything come back that was deleted, expired or overwritten before the last
+ * sync. A value that is returned is whole, has passed its checksum, and belongs to the key asked
+ * for. In doubt a call fails; it never succeeds with nothing.
+ *
+ * The size of a store is bounded (max_bytes). A full store refuses new values with HOLDFAST_E_FULL
+ * and keeps what it has. What has expired is found and its space used again without any call.
+ *
+ *
+ * 2. A FIRST PROGRAM
+ *
+ *     holdfast_options options;
+ *     holdfast_options_init(&options);
+ *     options.flags = HOLDFAST_CREATE;
+ *
+ *     holdfast_store *store;
+ *     if (holdfast_open("/var/lib/myapp/sessions", &options, &store) != HOLDFAST_OK) {
+ *         fprintf(stderr, "%s\n", holdfast_last_error());
+ *         return 1;
+ *     }
+ *     holdfast_set(store, "greeting", 8, "hello", 5, 0, HOLDFAST_TTL_DEFAULT, NULL, NULL);
+ *
+ *     holdfast_buffer value = {0};
+ *     if (holdfast_get(store, "greeting", 8, &value, NULL) == HOLDFAST_OK)
+ *         fwrite(value.data, 1, value.len, stdout);
+ *     holdfast_buffer_free(&value);
+ *     holdfast_close(store);
+ *
+ * The directory must exist: install -d -m 0700 /var/lib/myapp/sessions. Link with -lholdfast, or
+ * with libholdfast.a -lgcc_s -lpthread -ldl -lm. A complete program with a lock is
+ * tests/examples/c/counter.c in the sources.
+ *
+ *
+ * 3. RESULTS AND ERRORS
+ *
+ * Functions that can fail return an int: 0 (HOLDFAST_OK), a positive *outcome* (there is no such
+ * key, somebody else has the lock: part of normal life, listed on each page), or a negative
+ * *failure*. After a failure holdfast_last_error() has a sentence with the reason: path, limit,
+ * errno, and where there is one the command that mends it. Show it to people, compare only the
+ * numbers. Numbers are never reused; treat one that you do not know by its sign.
+ *
+ * Every function that takes a store or a pointer may return these, and the pages do not repeat it:
+ *
+ *   HOLDFAST_E_INVALID   a NULL where none is allowed, a pointer that is not aligned, a length or
+ *                        a number that makes no sense, a struct_size that was not set
+ *   HOLDFAST_E_PANIC     a defect in the library, caught at this boundary: nothing of the call
+ *                        counts as done, and the process goes on. (Rust's panic hook runs first;
+ *                        by default it prints a line to stderr. The library leaves it as it is.)
+ *   and in a process that was forked since it opened the store, the failures of holdfast_open(),
+ *   because its first call attaches it anew (see 8)
+ *
+ * and every one that reads or writes keys:
+ *
+ *   HOLDFAST_E_BUSY      see 6
+ *   HOLDFAST_E_DAMAGED   bytes on the way to this key are not what was written. Other keys are
+ *                        not affected; holdfast_set() and holdfast_delete() of this key repair it
+ *   HOLDFAST_E_IO        the operating system refused something; the sentence has its reason
+ *
+ * An argument that is refused is refused before anything is done. Results are written through
+ * pointers on HOLDFAST_OK, and for other outcomes only where the page says so.
+ *
+ *
+ * 4. OWNERSHIP
+ *
+ * What you pass in (keys, values, options, addresses) stays yours: it is read during the call and
+ * not kept. It must not change during the call.
+ * What you get is written into memory of yours. Only holdfast_open() and holdfast_buffer hand out
+ * memory of the library: give it back with holdfast_close() and holdfast_buffer_free(), never with
+ * free(). A buffer is used again and again, so that reading allocates nothing once it has grown to
+ * the size of your values. Strings that the library returns are static, except the one of
+ * holdfast_last_error(), which lives until this thread's next call.
+ * Structs that begin with struct_size: set it to sizeof before each call, also where the library
+ * fills in the rest. It is how a program that was compiled long ago works with a library of today.
+ *
+ *
+ * 5. SESSION LOCKS
+ *
+ * A session lock gives one owner at a time the right to work on a key; waiters are served in the
+ * order in which they came. It needs no value to exist. It stops nobody who does not ask for it:
+ * reads and writes without a lock pass. holdfast_set(), holdfast_touch() and holdfast_delete()
+ * with a lock do their work only while it is still held, and report HOLDFAST_LOST otherwise. This
+ * closes the hole that every lock with a time limit has: an owner that slept too long cannot
+ * overwrite the work of the next one.
+ *
+ * The owner is a process together with a cookie of its choice: one cookie per request, connection
+ * or fibre, random or counted. The same cookie in the same process re-enters at once, through any
+ * handle and from any thread; there is no counting, one release frees it. A lock ends when it is
+ * released, when its process ends in whatever way (the kernel tells, at once), when the process
+ * closes its last handle of the store, or when a waiter breaks its lease. It does not end with
+ * the thread that took it.
+ *
+ *
+ * 6. WHAT BLOCKS, AND FOR HOW LONG
+ *
+ *   reads           never wait for anybody, except after being overtaken several times in a row
+ *                   by writers of the same key; then as writes
+ *   writes          for another writer of the same part of the index, under a microsecond. In
+ *                   HOLDFAST_SYNC_ALWAYS also for the disk. If the other writer is *stopped* in the
+ *                   middle (SIGSTOP, debugger, frozen cgroup), up to operation_timeout_ms and then
+ *                   HOLDFAST_E_BUSY; if it is dead, for about a millisecond
+ *   session locks   as long as you say (timeout_ms), ended early by the stop callback
+ *   open            for a process that creates or rebuilds the store, up to open_timeout_ms, and
+ *                   for a rebuild of its own after a power loss, at the speed of the disk
+ *   sync, close     for the disk
+ *
+ * A page fault on the store's files may wait for the disk at any time, like any memory.
+ *
+ *
+ * 7. THREADS
+ *
+ * Any number of threads may use one handle at the same time, for everything but holdfast_close():
+ * when that is called no other thread may be in a call with this handle or start one. A
+ * holdfast_buffer, and every struct that a call writes to, belongs to one call at a time.
+ * Nothing is bound to the thread that made it, except the sentence of holdfast_last_error().
+ *
+ * The library starts a thread in your process (named "holdfast", all signals blocked) at the first
+ * write after a while: it syncs in periodic mode and reclaims what has expired, and ends when there
+ * is nothing to do. HOLDFAST_NO_THREAD forbids it. No call is safe inside a signal handler, and
+ * none is a cancellation point that you can rely on: do not cancel threads in calls.
+ *
+ *
+ * 8. PROCESSES AND FORK
+ *
+ * A process attaches to a store once, however often it opens it: handles share the attachment, and
+ * closing the last one ends it. There is nothing before the first open: no thread, no file, no
+ * lock. A handle holds about six file descriptors, all close-on-exec.
+ *
+ * fork() is safe at any time, in programs with threads too. In the child the handles work: its
+ * first call attaches the child in its own name, and may fail as holdfast_open() may. The child has
+ * none of its parent's locks, and the death of the parent is seen by others although the child
+ * lives. The child closes its copies of the handles like any others, or leaves them to its end.
+ * A child made by vfork(), clone() or a raw system call without the handlers of pthread_atfork()
+ * must not use the store before it calls exec.
+ *
+ * Open the store after the process has become what it stays: after daemonising (a loop that closes
+ * "all" descriptors takes the store's too; that is noticed within a second, and costs the session
+ * locks held), after setuid, after unshare.
+ *
+ *
+ * 9. CAVEATS LEARNT IN THE FIELD
+ *
+ * - Only local filesystems: ext4, xfs, btrfs, f2fs, tmpfs, overlayfs on these. NFS, SMB, FUSE, 9p,
+ *   virtiofs and what is not known are refused, because their shared mappings differ from machine
+ *   to machine. HOLDFAST_FORCE_FILESYSTEM is for a filesystem that you know better. On a tmpfs a
+ *   reboot loses everything, and the statistics say so.
+ * - One kernel: a directory that is in use on another machine, or in another virtual machine by a
+ *   shared disk, is refused. Containers of one machine may share it, whatever their PID, mount and
+ *   user namespaces; a foreign *time* namespace is refused. Share the directory itself with them
+ *   (a bind mount, a volume): a copy in each image layer is a different store.
+ * - SIGBUS: the files are mapped. If somebody truncates one while it is in use (an editor, rsync
+ *   --inplace, "> data"), or the medium fails to give a page, the next access kills the process
+ *   with SIGBUS; no library can turn that into an error without taking over your signal handlers.
+ *   A full disk does not: space is allocated before it is touched. Do not replace, restore or copy
+ *   the files while a process has the store open; stop all, then do it.
+ * - Deleting the directory under running processes: they go on with what they have mapped until
+ *   they close it; a new open makes or finds another store.
+ * - Owner and mode: a directory of your own with mode 0700, or of a group with mode 2770. One that
+ *   lets others in is refused, and so is a symbolic link: whoever can write there is your user.
+ * - Memory: mapped pages belong to the page cache. A container's limit is charged for the pages
+ *   that it touches first, and the kernel takes them back under pressure: resident memory in
+ *   process lists overstates the use. Address space is reserved for max_bytes at open, so
+ *   RLIMIT_AS ("ulimit -v") must leave room for it.
+ * - Core dumps do not contain the store's mappings, but they do contain your buffers.
+ * - Clocks: lifetimes run on a clock that only goes forward, also through a suspend. Setting the
+ *   wall clock while processes run changes no lifetime.
+ * - Error sentences contain paths, numbers and limits, never keys or values.
+ * - dlclose() does nothing (the library is linked with -z nodelete): its fork handlers and its
+ *   thread cannot be taken away.
+ * - In a shared object that contains libholdfast.a, link with -Wl,--exclude-libs,libholdfast.a, so
+ *   that two such objects in one process do not mix.
+ *
+ *
+ * 10. VERSIONS OF THIS INTERFACE
+ *
+ * The shared library is libholdfast.so.0. Functions, parameters and numbers of this header stay as
+ * they are as long as HOLDFAST_ABI_VERSION does; later versions add functions, and fields at the
+ * end of structs that begin with struct_size. An older program's smaller struct is read and written
+ * only as far as it goes. A newer program's larger one is accepted as long as the fields that this
+ * library does not know are 0 (else HOLDFAST_E_UNSUPPORTED); where the library writes, it leaves
+ * such fields as they were, so set them to 0 before. Fields named "reserved" must be 0.
+ */
+
 
 #ifndef HOLDFAST_H
 #define HOLDFAST_H
@@ -7,8 +219,8 @@
 #include <stdint.h>
 
 /**
- * The version of this interface, which is the same as long as a program compiled against an
- * older header works unchanged. `holdfast_abi_version()` is that of the library loaded.
+ * The version of this interface. It stays as long as programs compiled against older headers work
+ * unchanged. holdfast_abi_version() is that of the library loaded.
  */
 #define HOLDFAST_ABI_VERSION 1
 
@@ -391,35 +603,118 @@ extern "C" {
 
 /**
  * Sets `struct_size` and makes everything else 0, which is the default of each field.
- * NULL is allowed and does nothing. Never fails.
+ * NULL is allowed and does nothing. Never fails, never blocks.
  */
 void holdfast_options_init(struct holdfast_options *options);
 
-/** Opens the store in the directory `address`. */
+/**
+ * Opens the store in the directory `address`.
+ *
+ * Parameters
+ * - `address`: path of the directory, absolute or relative to the present working directory (which
+ *   may change later); a string of less than 4096 bytes. Not kept.
+ * - `options`: NULL for the defaults. Not kept.
+ * - `store`: where the handle goes; NULL is written there first, so that it is NULL after a
+ *   failure.
+ *
+ * Opening a store that this process has open already, under whatever path, gives a handle of its
+ * own on the same attachment; the options of the first opening stay in force then.
+ *
+ * Results
+ * - HOLDFAST_OK.
+ * - HOLDFAST_E_NO_STORE: the directory does not exist, or holds no store and HOLDFAST_CREATE was
+ *   not given.
+ * - HOLDFAST_E_REFUSED: owner, group, mode, a symbolic link, the filesystem, another kernel.
+ * - HOLDFAST_E_FORMAT, HOLDFAST_E_DAMAGED: what is there is no store, is of a newer format, or is
+ *   incomplete. It is left as it is: no empty store is ever made over an old one.
+ * - HOLDFAST_E_BUSY: another process creates or rebuilds it for longer than open_timeout_ms.
+ * - HOLDFAST_E_TOO_MANY: max_processes have it open, or this process has 256 stores open.
+ * - HOLDFAST_E_NO_SPACE, HOLDFAST_E_READ_ONLY, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_IO.
+ * - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address that is a URL.
+ *
+ * The handle is the caller's until holdfast_close(). May block, see 6. Any thread; threads that
+ * open at the same time do so one after the other.
+ */
 int holdfast_open(const char *address,
                   const struct holdfast_options *options,
                   struct holdfast_store **store);
 
-/** Closes a handle. */
+/**
+ * Closes a handle and frees it. NULL is allowed and does nothing.
+ *
+ * The last handle that this process has of a store ends the attachment: session locks that the
+ * process still holds are free for others, and what was written is synced, so that the next start
+ * needs no rebuild even after a reboot. Without it (a process that is killed) nothing is lost
+ * either.
+ *
+ * No thread may be in a call with this handle or use it afterwards. May block for the disk. In the
+ * child of a fork it concerns the child alone. Reports nothing.
+ */
 void holdfast_close(struct holdfast_store *store);
 
-/** Frees the memory of a buffer and makes it all zero, ready to be used again. */
+/**
+ * Frees the memory of a buffer and makes it all zero, ready to be used again.
+ *
+ * NULL and a buffer that is all zero are allowed. The buffer itself stays the caller's. Needs no
+ * open store; never blocks. One that is plainly no buffer of the library is left alone.
+ */
 void holdfast_buffer_free(struct holdfast_buffer *buffer);
 
-/** Drops expired values now. */
+/**
+ * Drops expired values now. Nobody has to call this: a process that writes does it in the
+ * background, and a full store does it before it refuses anything. It is for who wants the number,
+ * or the space at a certain time.
+ *
+ * Parameters
+ * - `max_records`: look at about so many records and stop; 0 = 4096. Call again to go on.
+ * - `expired`: how many were dropped; may be NULL.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_E_BUSY; HOLDFAST_E_IO; HOLDFAST_E_SYNC.
+ * May block as a write does. Any thread.
+ */
 int holdfast_expire(struct holdfast_store *store, uint64_t max_records, uint64_t *expired);
 
-/** Returns when everything that was acknowledged before is on the disk, whatever the sync mode. */
+/**
+ * Returns when everything that was acknowledged before, by any process, is on the disk. For
+ * HOLDFAST_SYNC_NONE, or before something that must not be ahead of the store.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_E_SYNC, HOLDFAST_E_IO: the disk failed, see HOLDFAST_E_SYNC.
+ * Blocks for the disk; callers at the same time share one fdatasync. Any thread.
+ */
 int holdfast_sync(struct holdfast_store *store);
 
-/** Reads a value. */
+/**
+ * Reads a value.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `value`: a buffer, see holdfast_buffer; grown if the value does not fit.
+ * - `item`: version, lifetime, flags; NULL if not wanted. Leaving it out saves a look at the clock
+ *   for values that have a lifetime.
+ *
+ * Results
+ * - HOLDFAST_OK: the value is in `value`, the rest in `item`.
+ * - HOLDFAST_MISSING: no such key, or it has expired. `value->len` is 0, `item` as before.
+ * - HOLDFAST_E_DAMAGED, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_BUSY, HOLDFAST_E_IO. `value->len` is 0.
+ *
+ * Takes no lock and never waits in the ordinary case, see 6. Any thread, with a buffer of its own.
+ */
 int holdfast_get(struct holdfast_store *store,
                  const void *key,
                  size_t key_len,
                  struct holdfast_buffer *value,
                  struct holdfast_item *item);
 
-/** Reads a value and gives it a new lifetime. */
+/**
+ * Reads a value and gives it a new lifetime: holdfast_get() and then holdfast_touch() without a
+ * lock.
+ *
+ * Parameters: as for both. `item` describes the value as it was read, with the lifetime that it
+ * had before. A write of somebody else between the two is touched and not undone.
+ *
+ * Results: those of both. HOLDFAST_OK: read and touched. HOLDFAST_MISSING: neither.
+ * May block as a write does. Any thread, with a buffer of its own.
+ */
 int holdfast_get_touch(struct holdfast_store *store,
                        const void *key,
                        size_t key_len,
@@ -427,13 +722,49 @@ int holdfast_get_touch(struct holdfast_store *store,
                        struct holdfast_buffer *value,
                        struct holdfast_item *item);
 
-/** Looks whether there is a value, without reading it. */
+/**
+ * Looks whether there is a value, without reading it.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `item`: version, lifetime, flags and length; NULL if not wanted.
+ *
+ * Results: HOLDFAST_OK, `item` is written; HOLDFAST_MISSING; HOLDFAST_E_DAMAGED, HOLDFAST_E_BUSY,
+ * HOLDFAST_E_IO. Damage in the bytes of the value is only found by reading it.
+ * Waits as holdfast_get() does. Any thread.
+ */
 int holdfast_exists(struct holdfast_store *store,
                     const void *key,
                     size_t key_len,
                     struct holdfast_item *item);
 
-/** Stores a value, whatever was there. */
+/**
+ * Stores a value, whatever was there.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `value`, `value_len`: 0 to max_value_bytes of the store; `value` may be NULL when `value_len`
+ *   is 0. An empty value is a value: it is found again.
+ * - `flags`: 32 bits of yours, given back by reads.
+ * - `ttl_ms`: lifetime in milliseconds, HOLDFAST_TTL_DEFAULT or HOLDFAST_TTL_NEVER. The store's
+ *   max_ttl_ms shortens what is longer.
+ * - `lock`: NULL, or a lock of this key: nothing is written unless it is still held. A lock that
+ *   is all zero is never held.
+ * - `version`: the version stored; may be NULL.
+ *
+ * Results
+ * - HOLDFAST_OK: stored; `version` is written. In HOLDFAST_SYNC_ALWAYS it is on the disk.
+ * - HOLDFAST_LOST: the lock is no longer held. Nothing was written.
+ * - HOLDFAST_E_TOO_LARGE: longer than max_value_bytes.
+ * - HOLDFAST_E_FULL: no room even after what has expired was dropped; HOLDFAST_E_NO_SPACE: the
+ *   filesystem is full before max_bytes is reached. The old value stays.
+ * - HOLDFAST_E_SYNC: the disk failed once; writes are refused until all have reopened the store.
+ * - HOLDFAST_E_BUSY, HOLDFAST_E_IO, HOLDFAST_E_READ_ONLY, HOLDFAST_E_NO_MEMORY.
+ *
+ * After HOLDFAST_E_SYNC or HOLDFAST_E_IO in HOLDFAST_SYNC_ALWAYS, others may see the new value
+ * although nobody can say whether it survives a power loss. After any other failure nothing
+ * changed. May block, see 6. Any thread.
+ */
 int holdfast_set(struct holdfast_store *store,
                  const void *key,
                  size_t key_len,
@@ -444,7 +775,16 @@ int holdfast_set(struct holdfast_store *store,
                  const struct holdfast_lock *lock,
                  uint64_t *version);
 
-/** Stores a value if there is none. */
+/**
+ * Stores a value if there is none; what has expired counts as none.
+ *
+ * Parameters: as for holdfast_set().
+ *
+ * Results: HOLDFAST_OK: stored, `version` is the new one. HOLDFAST_EXISTS: there is a value,
+ * `version` is the version that it has. The failures of holdfast_set(), and HOLDFAST_E_DAMAGED
+ * when nobody can say whether there is one. May block as holdfast_set() does. Any thread. Of
+ * several at the same time, exactly one succeeds.
+ */
 int holdfast_add(struct holdfast_store *store,
                  const void *key,
                  size_t key_len,
@@ -454,7 +794,15 @@ int holdfast_add(struct holdfast_store *store,
                  int64_t ttl_ms,
                  uint64_t *version);
 
-/** Stores a value if there is one. */
+/**
+ * Stores a value if there is one already; what has expired counts as none.
+ *
+ * Parameters: as for holdfast_set().
+ *
+ * Results: HOLDFAST_OK: stored, `version` is the new one. HOLDFAST_MISSING: there is none to
+ * replace. The failures of holdfast_set(), and HOLDFAST_E_DAMAGED. May block as holdfast_set()
+ * does. Any thread.
+ */
 int holdfast_replace(struct holdfast_store *store,
                      const void *key,
                      size_t key_len,
@@ -464,7 +812,16 @@ int holdfast_replace(struct holdfast_store *store,
                      int64_t ttl_ms,
                      uint64_t *version);
 
-/** Stores a value if the present one has the version `expected`. */
+/**
+ * Stores a value if the present one has the version `expected`: nobody wrote since it was read.
+ *
+ * Parameters: as for holdfast_set(); `expected` is the `version` of a holdfast_item or of an
+ * earlier store. 0 is the version of nothing.
+ *
+ * Results: HOLDFAST_OK: stored, `version` is the new one. HOLDFAST_EXISTS: another version is
+ * there, `version` is that one. HOLDFAST_MISSING: there is no value. The failures of
+ * holdfast_set(), and HOLDFAST_E_DAMAGED. May block as holdfast_set() does. Any thread.
+ */
 int holdfast_cas(struct holdfast_store *store,
                  const void *key,
                  size_t key_len,
@@ -475,26 +832,80 @@ int holdfast_cas(struct holdfast_store *store,
                  uint64_t expected,
                  uint64_t *version);
 
-/** Gives a value a new lifetime. */
+/**
+ * Gives a value a new lifetime, counted from now. Bytes, flags and, unless the lifetime becomes
+ * shorter, the version stay.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `ttl_ms`: as for holdfast_set().
+ * - `lock`: as for holdfast_set().
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_MISSING: nothing there, nothing was made; HOLDFAST_LOST: the lock
+ * is no longer held, nothing was changed. Longer lifetimes need no room; a shorter one may fail as
+ * holdfast_set() may. HOLDFAST_E_DAMAGED, HOLDFAST_E_SYNC, HOLDFAST_E_BUSY, HOLDFAST_E_IO. May
+ * block as holdfast_set() does; about ten times cheaper. Any thread.
+ */
 int holdfast_touch(struct holdfast_store *store,
                    const void *key,
                    size_t key_len,
                    int64_t ttl_ms,
                    const struct holdfast_lock *lock);
 
-/** Deletes a value. */
+/**
+ * Deletes a value.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `lock`: as for holdfast_set(). Deleting does not release it.
+ *
+ * Results: HOLDFAST_OK: deleted; HOLDFAST_MISSING: there was none; HOLDFAST_LOST: the lock is no
+ * longer held, nothing was deleted. It works in a full store, and deletes a damaged value too.
+ * HOLDFAST_E_SYNC, HOLDFAST_E_BUSY, HOLDFAST_E_IO, HOLDFAST_E_NO_SPACE.
+ * May block as holdfast_set() does. Any thread.
+ */
 int holdfast_delete(struct holdfast_store *store,
                     const void *key,
                     size_t key_len,
                     const struct holdfast_lock *lock);
 
-/** Deletes a value if it has the version `expected`. */
+/**
+ * Deletes a value if it has the version `expected`: nobody wrote since it was read.
+ *
+ * Parameters: `key`, `key_len`: 1 to 1024 bytes; `expected` as for holdfast_cas().
+ *
+ * Results: HOLDFAST_OK: deleted; HOLDFAST_MISSING: there was none; HOLDFAST_EXISTS: another
+ * version is there and stays. Failures as for holdfast_delete(), and HOLDFAST_E_DAMAGED. May block
+ * as holdfast_set() does. Any thread.
+ */
 int holdfast_delete_version(struct holdfast_store *store,
                             const void *key,
                             size_t key_len,
                             uint64_t expected);
 
-/** Takes the session lock of a key. */
+/**
+ * Takes the session lock of a key, waiting as `wait` says. See 5.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes. There need not be a value.
+ * - `cookie`: names the owner within this process. With the cookie that holds the lock already the
+ *   call succeeds at once and gives the same lock; nothing is counted and the lease is not
+ *   renewed.
+ * - `wait`: how long, with which lease, and who may stop it. Not NULL, not kept.
+ * - `lock`: where the lock goes; all zero is written for the other outcomes.
+ * - `holder`: who has it, written for HOLDFAST_HELD, HOLDFAST_STOPPED and HOLDFAST_CROWDED; may be
+ *   NULL.
+ *
+ * Results
+ * - HOLDFAST_OK: it is yours; pass `lock` to the writes that it is to protect.
+ * - HOLDFAST_HELD: timeout_ms is over. HOLDFAST_STOPPED: the callback said so. HOLDFAST_CROWDED:
+ *   max_waiters wait already.
+ * - HOLDFAST_E_TOO_MANY: the table of locks or of waiters is full. HOLDFAST_E_BUSY, HOLDFAST_E_IO,
+ *   HOLDFAST_E_DAMAGED. You do not have the lock, and `lock` is as it was.
+ *
+ * Blocks up to timeout_ms, asleep in the kernel; wakes at once when the lock comes free or its
+ * holder dies. Any thread; the lock is the process's, not the thread's.
+ */
 int holdfast_lock_acquire(struct holdfast_store *store,
                           const void *key,
                           size_t key_len,
@@ -503,20 +914,54 @@ int holdfast_lock_acquire(struct holdfast_store *store,
                           struct holdfast_lock *lock,
                           struct holdfast_holder *holder);
 
-/** Starts the lease of a lock over. */
+/**
+ * Starts the lease of a lock over, for work that takes long.
+ *
+ * Parameters: the `key` and the `lock` as they were acquired; `lease_ms`: the new lease in
+ * milliseconds, 0 = none.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_LOST: it is no longer held, and was not taken back.
+ * HOLDFAST_E_BUSY. Does not wait in the ordinary case. Any thread of the process that has the
+ * lock.
+ */
 int holdfast_lock_renew(struct holdfast_store *store,
                         const void *key,
                         size_t key_len,
                         const struct holdfast_lock *lock,
                         int64_t lease_ms);
 
-/** Gives a lock back. */
+/**
+ * Gives a lock back: the first of those that wait is woken.
+ *
+ * Parameters: the `key` and the `lock` as they were acquired. `*lock` is made all zero, on
+ * HOLDFAST_LOST too.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_LOST: it was lost before (lease broken, released already, or
+ * taken by the parent of this process): somebody else may have it now, and keeps it.
+ * HOLDFAST_E_BUSY: it is still held, and `*lock` is as it was. Does not wait in the ordinary case.
+ * Any thread of the process that has the lock.
+ */
 int holdfast_lock_release(struct holdfast_store *store,
                           const void *key,
                           size_t key_len,
                           struct holdfast_lock *lock);
 
-/** Takes the session lock of a key and reads its value, in one call. */
+/**
+ * Takes the session lock of a key and reads its value, in one call: the beginning of a request.
+ *
+ * Parameters: as for holdfast_lock_acquire() and holdfast_get(). The stop callback must leave
+ * `value` alone.
+ *
+ * Results
+ * - HOLDFAST_OK: locked; the value is in `value`, the rest in `item`.
+ * - HOLDFAST_MISSING: locked; there is no value. `value->len` is 0, `item` as before.
+ * - HOLDFAST_HELD, HOLDFAST_STOPPED, HOLDFAST_CROWDED: not locked; `lock` is all zero, `holder` is
+ *   written, `value->len` is 0.
+ * - The failures of both: not locked. A lock that was taken, or that the cookie had before, has
+ *   been released, and `lock` is all zero then.
+ *
+ * Blocks as holdfast_lock_acquire() does. Any thread, with a buffer of its own.
+ */
 int holdfast_session_open(struct holdfast_store *store,
                           const void *key,
                           size_t key_len,
@@ -527,13 +972,30 @@ int holdfast_session_open(struct holdfast_store *store,
                           struct holdfast_lock *lock,
                           struct holdfast_holder *holder);
 
-/** Lists session locks that are held. */
+/**
+ * Lists session locks that are held, for people and for status pages.
+ *
+ * Parameters
+ * - `out`, `capacity`: an array of the caller's and its number of elements. Set
+ *   `out[0].struct_size`; the others are filled in. NULL is allowed when `capacity` is 0.
+ * - `count`: how many were written. `capacity` of them: there may be more (`locks_held` in the
+ *   statistics counts them).
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_E_BUSY. Nothing is written then. The list is not one moment:
+ * locks come and go while it is made. It latches each part of the table for some nanoseconds; a
+ * few microseconds to a millisecond in all. Any thread.
+ */
 int holdfast_locks(struct holdfast_store *store,
                    struct holdfast_lock_info *out,
                    size_t capacity,
                    size_t *count);
 
-/** The hash under which holdfast_locks() shows a key. */
+/**
+ * The hash under which holdfast_locks() shows a key. Differs from store to store.
+ *
+ * Results: never 0 but after a failure, which holdfast_last_error() explains (a key of no valid
+ * length, a NULL). Never blocks. Any thread.
+ */
 uint64_t holdfast_key_hash(struct holdfast_store *store, const void *key, size_t key_len);
 
 /**
@@ -565,12 +1027,12 @@ const char *holdfast_result_name(int result);
 const char *holdfast_last_error(void);
 
 /**
- * Fills in counters and sizes of the store, over all processes.
+ * Reads counters and sizes of the store, over all processes.
  *
- * `out`: the caller's; set `out->struct_size` first. Written on HOLDFAST_OK only.
- * Results: HOLDFAST_OK; HOLDFAST_E_INVALID; after fork() those of holdfast_open().
- * It looks at each process slot and lock, some microseconds to a millisecond: for a status page,
- * not for each request. It does not wait for other processes.
+ * Parameters: `out`: the caller's, with `struct_size` set; the rest is written on HOLDFAST_OK.
+ *
+ * Results: HOLDFAST_OK. It asks after each process slot and counts the locks, up to a millisecond
+ * in all: for a status page, not for each request. Waits for nobody. Any thread.
  */
 int holdfast_stats_get(struct holdfast_store *store, struct holdfast_stats *out);
 

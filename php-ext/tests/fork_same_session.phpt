@@ -5,8 +5,6 @@ holdfast
 --SKIPIF--
 <?php
 if (!function_exists('pcntl_fork')) die('skip needs pcntl');
-// A forked child leaves the store mapped, and valgrind would look for leaks in all of it.
-if (getenv('USE_ZEND_ALLOC') === '0') die('skip takes too long under valgrind');
 ?>
 --FILE--
 <?php

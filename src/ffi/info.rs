@@ -43,12 +43,12 @@ pub extern "C" fn holdfast_last_error() -> *const c_char {
     boundary::sentence()
 }
 
-/// Fills in counters and sizes of the store, over all processes.
+/// Reads counters and sizes of the store, over all processes.
 ///
-/// `out`: the caller's; set `out->struct_size` first. Written on HOLDFAST_OK only.
-/// Results: HOLDFAST_OK; HOLDFAST_E_INVALID; after fork() those of holdfast_open().
-/// It looks at each process slot and lock, some microseconds to a millisecond: for a status page,
-/// not for each request. It does not wait for other processes.
+/// Parameters: `out`: the caller's, with `struct_size` set; the rest is written on HOLDFAST_OK.
+///
+/// Results: HOLDFAST_OK. It asks after each process slot and counts the locks, up to a millisecond
+/// in all: for a status page, not for each request. Waits for nobody. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_stats_get(
     store: *mut holdfast_store,

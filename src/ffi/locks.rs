@@ -12,7 +12,27 @@ use crate::limits::{LOCK_BUCKETS, LOCK_WAYS};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
 use crate::store::Store;
 
-/// Takes the session lock of a key.
+/// Takes the session lock of a key, waiting as `wait` says. See 5.
+///
+/// Parameters
+/// - `key`, `key_len`: 1 to 1024 bytes. There need not be a value.
+/// - `cookie`: names the owner within this process. With the cookie that holds the lock already the
+///   call succeeds at once and gives the same lock; nothing is counted and the lease is not
+///   renewed.
+/// - `wait`: how long, with which lease, and who may stop it. Not NULL, not kept.
+/// - `lock`: where the lock goes; all zero is written for the other outcomes.
+/// - `holder`: who has it, written for HOLDFAST_HELD, HOLDFAST_STOPPED and HOLDFAST_CROWDED; may be
+///   NULL.
+///
+/// Results
+/// - HOLDFAST_OK: it is yours; pass `lock` to the writes that it is to protect.
+/// - HOLDFAST_HELD: timeout_ms is over. HOLDFAST_STOPPED: the callback said so. HOLDFAST_CROWDED:
+///   max_waiters wait already.
+/// - HOLDFAST_E_TOO_MANY: the table of locks or of waiters is full. HOLDFAST_E_BUSY, HOLDFAST_E_IO,
+///   HOLDFAST_E_DAMAGED. You do not have the lock, and `lock` is as it was.
+///
+/// Blocks up to timeout_ms, asleep in the kernel; wakes at once when the lock comes free or its
+/// holder dies. Any thread; the lock is the process's, not the thread's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_lock_acquire(
     store: *mut holdfast_store,
@@ -89,7 +109,14 @@ fn acquire(
     }
 }
 
-/// Starts the lease of a lock over.
+/// Starts the lease of a lock over, for work that takes long.
+///
+/// Parameters: the `key` and the `lock` as they were acquired; `lease_ms`: the new lease in
+/// milliseconds, 0 = none.
+///
+/// Results: HOLDFAST_OK; HOLDFAST_LOST: it is no longer held, and was not taken back.
+/// HOLDFAST_E_BUSY. Does not wait in the ordinary case. Any thread of the process that has the
+/// lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_lock_renew(
     store: *mut holdfast_store,
@@ -109,7 +136,15 @@ pub unsafe extern "C" fn holdfast_lock_renew(
     })
 }
 
-/// Gives a lock back.
+/// Gives a lock back: the first of those that wait is woken.
+///
+/// Parameters: the `key` and the `lock` as they were acquired. `*lock` is made all zero, on
+/// HOLDFAST_LOST too.
+///
+/// Results: HOLDFAST_OK; HOLDFAST_LOST: it was lost before (lease broken, released already, or
+/// taken by the parent of this process): somebody else may have it now, and keeps it.
+/// HOLDFAST_E_BUSY: it is still held, and `*lock` is as it was. Does not wait in the ordinary case.
+/// Any thread of the process that has the lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_lock_release(
     store: *mut holdfast_store,
@@ -150,7 +185,20 @@ impl Drop for Opening<'_> {
     }
 }
 
-/// Takes the session lock of a key and reads its value, in one call.
+/// Takes the session lock of a key and reads its value, in one call: the beginning of a request.
+///
+/// Parameters: as for holdfast_lock_acquire() and holdfast_get(). The stop callback must leave
+/// `value` alone.
+///
+/// Results
+/// - HOLDFAST_OK: locked; the value is in `value`, the rest in `item`.
+/// - HOLDFAST_MISSING: locked; there is no value. `value->len` is 0, `item` as before.
+/// - HOLDFAST_HELD, HOLDFAST_STOPPED, HOLDFAST_CROWDED: not locked; `lock` is all zero, `holder` is
+///   written, `value->len` is 0.
+/// - The failures of both: not locked. A lock that was taken, or that the cookie had before, has
+///   been released, and `lock` is all zero then.
+///
+/// Blocks as holdfast_lock_acquire() does. Any thread, with a buffer of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_session_open(
     store: *mut holdfast_store,
@@ -189,7 +237,17 @@ pub unsafe extern "C" fn holdfast_session_open(
     })
 }
 
-/// Lists session locks that are held.
+/// Lists session locks that are held, for people and for status pages.
+///
+/// Parameters
+/// - `out`, `capacity`: an array of the caller's and its number of elements. Set
+///   `out[0].struct_size`; the others are filled in. NULL is allowed when `capacity` is 0.
+/// - `count`: how many were written. `capacity` of them: there may be more (`locks_held` in the
+///   statistics counts them).
+///
+/// Results: HOLDFAST_OK; HOLDFAST_E_BUSY. Nothing is written then. The list is not one moment:
+/// locks come and go while it is made. It latches each part of the table for some nanoseconds; a
+/// few microseconds to a millisecond in all. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_locks(
     store: *mut holdfast_store,
@@ -241,7 +299,10 @@ fn c_lock_info(info: &LockInfo) -> holdfast_lock_info {
     }
 }
 
-/// The hash under which holdfast_locks() shows a key.
+/// The hash under which holdfast_locks() shows a key. Differs from store to store.
+///
+/// Results: never 0 but after a failure, which holdfast_last_error() explains (a key of no valid
+/// length, a NULL). Never blocks. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_key_hash(
     store: *mut holdfast_store,

@@ -1,7 +1,7 @@
 //! The numbers of the C ABI: results, flags, sync modes, lifetimes. Never changed, never reused.
 
-/// The version of this interface, which is the same as long as a program compiled against an
-/// older header works unchanged. `holdfast_abi_version()` is that of the library loaded.
+/// The version of this interface. It stays as long as programs compiled against older headers work
+/// unchanged. holdfast_abi_version() is that of the library loaded.
 pub const HOLDFAST_ABI_VERSION: i32 = 1;
 
 /// Done.

@@ -21,7 +21,7 @@ const FLAGS: u32 = HOLDFAST_CREATE
     | HOLDFAST_SIPHASH;
 
 /// Sets `struct_size` and makes everything else 0, which is the default of each field.
-/// NULL is allowed and does nothing. Never fails.
+/// NULL is allowed and does nothing. Never fails, never blocks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_options_init(options: *mut holdfast_options) {
     guarded(|| {
@@ -45,6 +45,31 @@ pub unsafe extern "C" fn holdfast_options_init(options: *mut holdfast_options) {
 }
 
 /// Opens the store in the directory `address`.
+///
+/// Parameters
+/// - `address`: path of the directory, absolute or relative to the present working directory (which
+///   may change later); a string of less than 4096 bytes. Not kept.
+/// - `options`: NULL for the defaults. Not kept.
+/// - `store`: where the handle goes; NULL is written there first, so that it is NULL after a
+///   failure.
+///
+/// Opening a store that this process has open already, under whatever path, gives a handle of its
+/// own on the same attachment; the options of the first opening stay in force then.
+///
+/// Results
+/// - HOLDFAST_OK.
+/// - HOLDFAST_E_NO_STORE: the directory does not exist, or holds no store and HOLDFAST_CREATE was
+///   not given.
+/// - HOLDFAST_E_REFUSED: owner, group, mode, a symbolic link, the filesystem, another kernel.
+/// - HOLDFAST_E_FORMAT, HOLDFAST_E_DAMAGED: what is there is no store, is of a newer format, or is
+///   incomplete. It is left as it is: no empty store is ever made over an old one.
+/// - HOLDFAST_E_BUSY: another process creates or rebuilds it for longer than open_timeout_ms.
+/// - HOLDFAST_E_TOO_MANY: max_processes have it open, or this process has 256 stores open.
+/// - HOLDFAST_E_NO_SPACE, HOLDFAST_E_READ_ONLY, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_IO.
+/// - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address that is a URL.
+///
+/// The handle is the caller's until holdfast_close(). May block, see 6. Any thread; threads that
+/// open at the same time do so one after the other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_open(
     address: *const c_char,
@@ -52,15 +77,15 @@ pub unsafe extern "C" fn holdfast_open(
     store: *mut *mut holdfast_store,
 ) -> c_int {
     guarded(|| {
-        // SAFETY: a string, a struct of the size it says, a place for a pointer, by the rules of
-        // the header.
-        let (address, out) =
-            unsafe { (boundary::address(address)?, Out::required(store, "store")?) };
+        // SAFETY: a place for a pointer, by the rules of the header.
+        let out = unsafe { Out::required(store, "store")? };
         out.set(std::ptr::null_mut());
+        // SAFETY: a string, by the rules of the header.
+        let address = unsafe { boundary::address(address)? };
         let (options, flags) = match options.is_null() {
             true => (Options::default(), 0),
             false => {
-                // SAFETY: as above.
+                // SAFETY: a struct of the size it says, by the rules of the header.
                 let options = unsafe { boundary::versioned(options, "options")? };
                 (rust_options(&options)?, options.flags)
             }
@@ -85,7 +110,7 @@ pub unsafe extern "C" fn holdfast_open(
 /// directory that is not there is left to the opening, which says how to make it.
 fn demand_group(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() && found.mode() & 0o7777 != 0o2770 => Err(Error::Refused {
+        Ok(found) if found.is_dir() && found.mode() & 0o2070 != 0o2070 => Err(Error::Refused {
             path: path.into(),
             why: format!(
                 "has mode {:04o}, and a group store was asked for; chgrp it to the group, then: \
@@ -143,7 +168,15 @@ fn rust_options(asked: &holdfast_options) -> Result<Options> {
     })
 }
 
-/// Closes a handle.
+/// Closes a handle and frees it. NULL is allowed and does nothing.
+///
+/// The last handle that this process has of a store ends the attachment: session locks that the
+/// process still holds are free for others, and what was written is synced, so that the next start
+/// needs no rebuild even after a reboot. Without it (a process that is killed) nothing is lost
+/// either.
+///
+/// No thread may be in a call with this handle or use it afterwards. May block for the disk. In the
+/// child of a fork it concerns the child alone. Reports nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_close(store: *mut holdfast_store) {
     guarded(|| {
@@ -157,6 +190,9 @@ pub unsafe extern "C" fn holdfast_close(store: *mut holdfast_store) {
 }
 
 /// Frees the memory of a buffer and makes it all zero, ready to be used again.
+///
+/// NULL and a buffer that is all zero are allowed. The buffer itself stays the caller's. Needs no
+/// open store; never blocks. One that is plainly no buffer of the library is left alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_buffer_free(buffer: *mut holdfast_buffer) {
     guarded(|| {
@@ -168,7 +204,16 @@ pub unsafe extern "C" fn holdfast_buffer_free(buffer: *mut holdfast_buffer) {
     });
 }
 
-/// Drops expired values now.
+/// Drops expired values now. Nobody has to call this: a process that writes does it in the
+/// background, and a full store does it before it refuses anything. It is for who wants the number,
+/// or the space at a certain time.
+///
+/// Parameters
+/// - `max_records`: look at about so many records and stop; 0 = 4096. Call again to go on.
+/// - `expired`: how many were dropped; may be NULL.
+///
+/// Results: HOLDFAST_OK; HOLDFAST_E_BUSY; HOLDFAST_E_IO; HOLDFAST_E_SYNC.
+/// May block as a write does. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_expire(
     store: *mut holdfast_store,
@@ -183,7 +228,11 @@ pub unsafe extern "C" fn holdfast_expire(
     })
 }
 
-/// Returns when everything that was acknowledged before is on the disk, whatever the sync mode.
+/// Returns when everything that was acknowledged before, by any process, is on the disk. For
+/// HOLDFAST_SYNC_NONE, or before something that must not be ahead of the store.
+///
+/// Results: HOLDFAST_OK; HOLDFAST_E_SYNC, HOLDFAST_E_IO: the disk failed, see HOLDFAST_E_SYNC.
+/// Blocks for the disk; callers at the same time share one fdatasync. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_sync(store: *mut holdfast_store) -> c_int {
     guarded(|| {

@@ -9,6 +9,19 @@ use crate::error::Result;
 use crate::store::{Expect, Item, Store, Stored};
 
 /// Reads a value.
+///
+/// Parameters
+/// - `key`, `key_len`: 1 to 1024 bytes.
+/// - `value`: a buffer, see holdfast_buffer; grown if the value does not fit.
+/// - `item`: version, lifetime, flags; NULL if not wanted. Leaving it out saves a look at the clock
+///   for values that have a lifetime.
+///
+/// Results
+/// - HOLDFAST_OK: the value is in `value`, the rest in `item`.
+/// - HOLDFAST_MISSING: no such key, or it has expired. `value->len` is 0, `item` as before.
+/// - HOLDFAST_E_DAMAGED, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_BUSY, HOLDFAST_E_IO. `value->len` is 0.
+///
+/// Takes no lock and never waits in the ordinary case, see 6. Any thread, with a buffer of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_get(
     store: *mut holdfast_store,
@@ -30,7 +43,14 @@ pub unsafe extern "C" fn holdfast_get(
     })
 }
 
-/// Reads a value and gives it a new lifetime.
+/// Reads a value and gives it a new lifetime: holdfast_get() and then holdfast_touch() without a
+/// lock.
+///
+/// Parameters: as for both. `item` describes the value as it was read, with the lifetime that it
+/// had before. A write of somebody else between the two is touched and not undone.
+///
+/// Results: those of both. HOLDFAST_OK: read and touched. HOLDFAST_MISSING: neither.
+/// May block as a write does. Any thread, with a buffer of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_get_touch(
     store: *mut holdfast_store,
@@ -53,6 +73,14 @@ pub unsafe extern "C" fn holdfast_get_touch(
 }
 
 /// Looks whether there is a value, without reading it.
+///
+/// Parameters
+/// - `key`, `key_len`: 1 to 1024 bytes.
+/// - `item`: version, lifetime, flags and length; NULL if not wanted.
+///
+/// Results: HOLDFAST_OK, `item` is written; HOLDFAST_MISSING; HOLDFAST_E_DAMAGED, HOLDFAST_E_BUSY,
+/// HOLDFAST_E_IO. Damage in the bytes of the value is only found by reading it.
+/// Waits as holdfast_get() does. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_exists(
     store: *mut holdfast_store,
@@ -110,6 +138,30 @@ fn describe(store: &Store, found: &Item, item: &VersionedOut<holdfast_item>) -> 
 }
 
 /// Stores a value, whatever was there.
+///
+/// Parameters
+/// - `key`, `key_len`: 1 to 1024 bytes.
+/// - `value`, `value_len`: 0 to max_value_bytes of the store; `value` may be NULL when `value_len`
+///   is 0. An empty value is a value: it is found again.
+/// - `flags`: 32 bits of yours, given back by reads.
+/// - `ttl_ms`: lifetime in milliseconds, HOLDFAST_TTL_DEFAULT or HOLDFAST_TTL_NEVER. The store's
+///   max_ttl_ms shortens what is longer.
+/// - `lock`: NULL, or a lock of this key: nothing is written unless it is still held. A lock that
+///   is all zero is never held.
+/// - `version`: the version stored; may be NULL.
+///
+/// Results
+/// - HOLDFAST_OK: stored; `version` is written. In HOLDFAST_SYNC_ALWAYS it is on the disk.
+/// - HOLDFAST_LOST: the lock is no longer held. Nothing was written.
+/// - HOLDFAST_E_TOO_LARGE: longer than max_value_bytes.
+/// - HOLDFAST_E_FULL: no room even after what has expired was dropped; HOLDFAST_E_NO_SPACE: the
+///   filesystem is full before max_bytes is reached. The old value stays.
+/// - HOLDFAST_E_SYNC: the disk failed once; writes are refused until all have reopened the store.
+/// - HOLDFAST_E_BUSY, HOLDFAST_E_IO, HOLDFAST_E_READ_ONLY, HOLDFAST_E_NO_MEMORY.
+///
+/// After HOLDFAST_E_SYNC or HOLDFAST_E_IO in HOLDFAST_SYNC_ALWAYS, others may see the new value
+/// although nobody can say whether it survives a power loss. After any other failure nothing
+/// changed. May block, see 6. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_set(
     store: *mut holdfast_store,
@@ -129,7 +181,14 @@ pub unsafe extern "C" fn holdfast_set(
     }
 }
 
-/// Stores a value if there is none.
+/// Stores a value if there is none; what has expired counts as none.
+///
+/// Parameters: as for holdfast_set().
+///
+/// Results: HOLDFAST_OK: stored, `version` is the new one. HOLDFAST_EXISTS: there is a value,
+/// `version` is the version that it has. The failures of holdfast_set(), and HOLDFAST_E_DAMAGED
+/// when nobody can say whether there is one. May block as holdfast_set() does. Any thread. Of
+/// several at the same time, exactly one succeeds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_add(
     store: *mut holdfast_store,
@@ -148,7 +207,13 @@ pub unsafe extern "C" fn holdfast_add(
     }
 }
 
-/// Stores a value if there is one.
+/// Stores a value if there is one already; what has expired counts as none.
+///
+/// Parameters: as for holdfast_set().
+///
+/// Results: HOLDFAST_OK: stored, `version` is the new one. HOLDFAST_MISSING: there is none to
+/// replace. The failures of holdfast_set(), and HOLDFAST_E_DAMAGED. May block as holdfast_set()
+/// does. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_replace(
     store: *mut holdfast_store,
@@ -167,7 +232,14 @@ pub unsafe extern "C" fn holdfast_replace(
     }
 }
 
-/// Stores a value if the present one has the version `expected`.
+/// Stores a value if the present one has the version `expected`: nobody wrote since it was read.
+///
+/// Parameters: as for holdfast_set(); `expected` is the `version` of a holdfast_item or of an
+/// earlier store. 0 is the version of nothing.
+///
+/// Results: HOLDFAST_OK: stored, `version` is the new one. HOLDFAST_EXISTS: another version is
+/// there, `version` is that one. HOLDFAST_MISSING: there is no value. The failures of
+/// holdfast_set(), and HOLDFAST_E_DAMAGED. May block as holdfast_set() does. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_cas(
     store: *mut holdfast_store,
@@ -230,7 +302,18 @@ fn outcome(stored: Stored, version: &Out<u64>) -> c_int {
     }
 }
 
-/// Gives a value a new lifetime.
+/// Gives a value a new lifetime, counted from now. Bytes, flags and, unless the lifetime becomes
+/// shorter, the version stay.
+///
+/// Parameters
+/// - `key`, `key_len`: 1 to 1024 bytes.
+/// - `ttl_ms`: as for holdfast_set().
+/// - `lock`: as for holdfast_set().
+///
+/// Results: HOLDFAST_OK; HOLDFAST_MISSING: nothing there, nothing was made; HOLDFAST_LOST: the lock
+/// is no longer held, nothing was changed. Longer lifetimes need no room; a shorter one may fail as
+/// holdfast_set() may. HOLDFAST_E_DAMAGED, HOLDFAST_E_SYNC, HOLDFAST_E_BUSY, HOLDFAST_E_IO. May
+/// block as holdfast_set() does; about ten times cheaper. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_touch(
     store: *mut holdfast_store,
@@ -250,6 +333,15 @@ pub unsafe extern "C" fn holdfast_touch(
 }
 
 /// Deletes a value.
+///
+/// Parameters
+/// - `key`, `key_len`: 1 to 1024 bytes.
+/// - `lock`: as for holdfast_set(). Deleting does not release it.
+///
+/// Results: HOLDFAST_OK: deleted; HOLDFAST_MISSING: there was none; HOLDFAST_LOST: the lock is no
+/// longer held, nothing was deleted. It works in a full store, and deletes a damaged value too.
+/// HOLDFAST_E_SYNC, HOLDFAST_E_BUSY, HOLDFAST_E_IO, HOLDFAST_E_NO_SPACE.
+/// May block as holdfast_set() does. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_delete(
     store: *mut holdfast_store,
@@ -266,7 +358,13 @@ pub unsafe extern "C" fn holdfast_delete(
     })
 }
 
-/// Deletes a value if it has the version `expected`.
+/// Deletes a value if it has the version `expected`: nobody wrote since it was read.
+///
+/// Parameters: `key`, `key_len`: 1 to 1024 bytes; `expected` as for holdfast_cas().
+///
+/// Results: HOLDFAST_OK: deleted; HOLDFAST_MISSING: there was none; HOLDFAST_EXISTS: another
+/// version is there and stays. Failures as for holdfast_delete(), and HOLDFAST_E_DAMAGED. May block
+/// as holdfast_set() does. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_delete_version(
     store: *mut holdfast_store,
