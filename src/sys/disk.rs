@@ -58,6 +58,6 @@ pub(crate) fn grow(
     len: u64,
 ) -> std::io::Result<()> {
     disk.may_grow(kind, len)?;
-    map.grow(len)?;
+    map.grow(from, len)?;
     map.populate(from, len - from)
 }

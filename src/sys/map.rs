@@ -262,11 +262,15 @@ impl Map {
         }
     }
 
-    /// Grows the file to `len` bytes with blocks behind every one of them.
-    pub(crate) fn grow(&self, len: u64) -> std::io::Result<()> {
+    /// Grows the file to `len` bytes with blocks behind every one of them from `from` on. (Asked
+    /// from 0 on, tmpfs would look at every page of the file again.)
+    pub(crate) fn grow(&self, from: u64, len: u64) -> std::io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         // SAFETY: plain system call on our own descriptor.
-        while unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len as libc::off_t) } != 0 {
+        while unsafe {
+            libc::fallocate(file.as_raw_fd(), 0, from as libc::off_t, (len - from) as libc::off_t)
+        } != 0
+        {
             let error = std::io::Error::last_os_error();
             if error.raw_os_error() != Some(libc::EINTR) {
                 return Err(error);
