@@ -359,7 +359,10 @@ pub(super) fn advance(arena: &Arena) -> bool {
             let mine = state.to(SWEEPING, arena.peers.slot());
             if segment::change(arena, number, state, mine) {
                 for part in number..number + count {
-                    arena.data.store(segment::start(arena, part), 0);
+                    // After a death in `free` a body may be somebody else's by now.
+                    if part == number || is_body_of(arena, part, number) {
+                        arena.data.store(segment::start(arena, part), 0);
+                    }
                 }
                 arena.meta.store(at + row::ROUND, sync::next_round(arena));
                 segment::change(arena, number, mine, mine.to(ZEROED, 0));
@@ -378,6 +381,11 @@ pub(super) fn advance(arena: &Arena) -> bool {
     waiting
 }
 
+fn is_body_of(arena: &Arena, segment: u64, head: u64) -> bool {
+    segment::state(arena, segment).kind() == BODY
+        && segment::header(arena, segment).is_some_and(|header| header.body_of() == Some(head))
+}
+
 /// Gives a segment, or a run as a unit, back. The claim keeps others out; a death in here leaves
 /// a segment with a zeroed magic that is swept again.
 fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
@@ -385,11 +393,12 @@ fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
     if !segment::change(arena, number, state, mine) {
         return None;
     }
+    let mut freed = 1;
     for body in (number + 1)..number + count {
         let now = segment::state(arena, body);
         // Freed before by somebody who died, and perhaps already part of another run.
         if now.kind() == BODY && segment::header(arena, body).is_none() {
-            segment::change(arena, body, now, now.to(FREE, 0));
+            freed += segment::change(arena, body, now, now.to(FREE, 0)) as u64;
         }
     }
     arena.meta.store(arena.geometry.segment(number) + row::RUN, 0);
@@ -397,7 +406,7 @@ fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
     if number < arena.meta.load(word::FREE_HINT) {
         arena.meta.store(word::FREE_HINT, number);
     }
-    Some(count)
+    Some(freed)
 }
 
 /// Called when the store is full: gives back all that can be, now. False: nothing came of it.

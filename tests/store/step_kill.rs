@@ -78,7 +78,7 @@ struct Act {
 const NOTHING: fn(&Store) -> Option<Held> = |_| None;
 
 fn acts() -> Vec<Act> {
-    let old = |scene: &Scene| set(scene.store(), KEY, &content(1, 300), Ttl::Millis(50_000));
+    let old = |scene: &Scene| set(scene.store(), KEY, &content(1, 300), Ttl::Millis(500_000_000));
     vec![
         Act {
             name: "put of a new key",
@@ -108,7 +108,7 @@ fn acts() -> Vec<Act> {
             name: "touch to a shorter life",
             before: old,
             child: NOTHING,
-            act: |store, _| assert!(store.touch(KEY, Ttl::Millis(9_000), None).is_ok()),
+            act: |store, _| assert!(store.touch(KEY, Ttl::Millis(90_000_000), None).is_ok()),
         },
         Act {
             name: "lock",
@@ -153,11 +153,11 @@ fn acts() -> Vec<Act> {
             name: "overwrite of a value that fills segments, and their return",
             before: |scene| {
                 // The new value of the last turn may fill the lanes; only the run matters.
-                set(scene.store(), KEY, &content(1, 70_000), Ttl::Millis(50_000));
+                set(scene.store(), KEY, &content(1, 70_000), Ttl::Millis(500_000_000));
             },
             child: NOTHING,
             act: |store, _| {
-                set(store, KEY, &content(2, 100), Ttl::Millis(60_000));
+                set(store, KEY, &content(2, 100), Ttl::Millis(600_000_000));
                 for _ in 0..3 {
                     store.expire(u64::MAX).expect("expire");
                     store.sync().expect("sync");
@@ -169,7 +169,7 @@ fn acts() -> Vec<Act> {
             before: |scene| {
                 set(scene.store(), KEY, &content(1, 300), Ttl::Never);
                 for i in 0..40u32 {
-                    set(scene.store(), &i.to_le_bytes(), &content(4, 4_000), Ttl::Millis(100));
+                    set(scene.store(), &i.to_le_bytes(), &content(4, 4_000), Ttl::Millis(1_000));
                 }
                 scene.clock.pass(2_000);
             },
@@ -219,13 +219,14 @@ fn timed<T>(longest: &mut Duration, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// What the log alone says.
-fn see_log(scene: &Scene) -> Seen {
+/// A store made of the log alone.
+fn open_log(scene: &Scene) -> (tempfile::TempDir, Store) {
     let copy = memory_dir();
     for name in ["super", "data"] {
         std::fs::copy(scene.path.join(name), copy.path().join(name)).expect("a copy");
     }
-    see(&open(copy.path(), &scene.options))
+    let store = open(copy.path(), &scene.options);
+    (copy, store)
 }
 
 /// Runs the operation in a child that dies before its n-th store. `None`: it did not die; then it
@@ -292,7 +293,7 @@ fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut
         );
     };
     if n.is_multiple_of(3) {
-        is_one(&see_log(scene), "the log says");
+        is_one(&see(&open_log(scene).1), "the log says");
     }
     timed(&mut times.other_key, || set(store, b"other key", b"value", Ttl::Millis(1_000)));
     is_one(&see(store), "read at once");
@@ -304,32 +305,47 @@ fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut
     attach_others(scene, rng);
     let still = see(store);
     assert!(still == settled, "{}: {:?} was {:?}", at(), short(&still), short(&settled));
-    // What is given back is used again; the value must not have been in it.
-    for i in 0..12u32 {
-        let _ = store.set(&(i | 1 << 20).to_le_bytes(), &content(9, 15_000), 0, Ttl::Millis(1));
+    // What is given back is used again, and whoever uses it keeps it.
+    let filler = |i: u32| (i | 1 << 20).to_le_bytes();
+    let stored = |i: &u32| {
+        store.set(&filler(*i), &content(*i as u64, 15_000), 0, Ttl::Millis(50_000)).is_ok()
+    };
+    let most = if act.name.contains("segments") { 60 } else { 8 };
+    let fillers: Vec<u32> = (0..most).take_while(stored).collect();
+    let sweep = || {
+        for _ in 0..3 {
+            store.expire(u64::MAX).expect("expire");
+            store.sync().expect("sync");
+        }
+    };
+    sweep();
+    let copied = (n % 3 == 1 || act.name.contains("return")).then(|| open_log(scene));
+    let log = copied.as_ref().map(|(_dir, log)| log);
+    for (i, from) in fillers.iter().flat_map(|i| [(*i, Some(store)), (*i, log)]) {
+        let Some(from) = from else { continue };
+        let mut value = Vec::new();
+        let there = from.get(&filler(i), &mut value).unwrap_or_else(|e| panic!("{}: {e}", at()));
+        assert!(there.is_some() && value == content(i as u64, 15_000), "{}: {there:?}", at());
     }
-    scene.clock.pass(5);
-    for _ in 0..3 {
-        store.expire(u64::MAX).expect("expire");
-        store.sync().expect("sync");
-    }
+    scene.clock.pass(100_000);
+    sweep();
     let still = see(store);
     assert!(still == settled, "{}: {:?} was {:?}", at(), short(&still), short(&settled));
     if n % 3 == 1 {
-        let log = see_log(scene);
+        let log = see(&open_log(scene).1);
         assert!(log == settled, "{}: log {:?}, index {:?}", at(), short(&log), short(&settled));
     }
     died
 }
 
-/// All places if there are few, else the first, the last and some between.
+/// All places (and some behind: another turn may have more to do) if there are few, else the first, the last and some between.
 fn places(total: u64, rng: &mut Rng) -> Vec<u64> {
     let most = size("HOLDFAST_STEPS", 150);
     if total <= most {
-        return (1..=total + 1).collect();
+        return (1..=total * 2).collect();
     }
     let (edge, between) = (most / 3, most / 3);
-    let mut places: Vec<u64> = (1..=edge).chain(total - edge..=total + 1).collect();
+    let mut places: Vec<u64> = (1..=edge).chain(total - edge..=total + edge / 2).collect();
     places.extend((0..between).map(|_| edge + rng.below(total - 2 * edge)));
     places
 }

@@ -1,6 +1,7 @@
 //! What the tests share: stores in temporary directories, a clock that is moved by hand, random
 //! numbers that can be had again, and processes that are made to die.
 
+mod disk;
 pub mod killing;
 pub mod process;
 mod random;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast::{Clock, Options, Store};
 
+pub use disk::{CutDisk, Luck};
 pub use random::{Rng, content, seed, size};
 
 /// A private directory that goes away with the value.

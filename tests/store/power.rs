@@ -1,0 +1,311 @@
+//! Power cuts: images of what a disk may hold, opened somewhere else, against what was promised.
+//!
+//! At a cut each 512-byte sector that was not synced is old, new or torn. The oracle keeps every
+//! state that a key was ever in, and which of them the last sync covers: nothing older than that
+//! may come back. Some images become the store that goes on, so that cuts follow cuts.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast::{Error, Options, Store, Stored, Sync, Ttl};
+use holdfast_tests::{
+    CutDisk, HandClock, Luck, Rng, content, dir, memory_dir, open, seed, size, small,
+};
+
+const KEYS: u64 = 30;
+
+/// A state that a key was in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct State {
+    /// Tag and length of the value; `None` = no value.
+    value: Option<(u64, usize)>,
+    expires_ms: u64,
+}
+
+const ABSENT: State = State { value: None, expires_ms: 0 };
+
+struct World {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    options: Options,
+    clock: Arc<HandClock>,
+    disk: Arc<CutDisk>,
+    store: Option<Store>,
+    history: HashMap<u64, Vec<State>>,
+    /// Per key: the state that the last sync covers.
+    durable: HashMap<u64, usize>,
+    full: u64,
+}
+
+fn key(which: u64) -> Vec<u8> {
+    let mut key = format!("key {which}").into_bytes();
+    key.resize(8 + which as usize * 9, b'.');
+    key
+}
+
+impl World {
+    fn new(sync: Sync, max_bytes: u64) -> World {
+        let (dir, clock, disk) = (memory_dir(), HandClock::new(), CutDisk::new());
+        let options = Options {
+            create: true,
+            thread: false,
+            sync: Some(sync),
+            // Only the syncs that the test asks for.
+            sync_interval: Some(Duration::from_secs(3600)),
+            max_bytes: Some(max_bytes),
+            max_value_bytes: Some(max_bytes / 8),
+            max_processes: Some(4),
+            clock: Some(clock.clone()),
+            disk: Some(disk.clone()),
+            ..Options::default()
+        };
+        let path = dir.path().to_path_buf();
+        let store = Some(open(&path, &options));
+        let history = (0..KEYS).map(|k| (k, vec![ABSENT])).collect();
+        let durable = (0..KEYS).map(|k| (k, 0)).collect();
+        World { _dir: dir, path, options, clock, disk, store, history, durable, full: 0 }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("open")
+    }
+
+    fn now(&self) -> u64 {
+        self.store().now_ms().expect("now")
+    }
+
+    fn last(&self, which: u64) -> State {
+        *self.history[&which].last().expect("never empty")
+    }
+
+    fn is_always(&self) -> bool {
+        self.options.sync == Some(Sync::Always)
+    }
+
+    /// All that is done by now survives.
+    fn all_durable(&mut self) {
+        for (key, states) in &self.history {
+            self.durable.insert(*key, states.len() - 1);
+        }
+    }
+
+    fn change(&mut self, which: u64, state: State) {
+        self.history.get_mut(&which).expect("a key").push(state);
+        if self.is_always() {
+            self.durable.insert(which, self.history[&which].len() - 1);
+        }
+    }
+
+    /// One random operation.
+    fn act(&mut self, rng: &mut Rng) {
+        let which = rng.below(KEYS);
+        let now = self.now();
+        let syncs = self.disk.syncs();
+        let ttl = match rng.below(4) {
+            0 => Ttl::Never,
+            1 => Ttl::Millis(1 + rng.below(500)),
+            _ => Ttl::Millis(1 + rng.below(100_000)),
+        };
+        let expires_ms = match ttl {
+            Ttl::Millis(ms) => now + ms,
+            _ => 0,
+        };
+        let last = self.last(which);
+        let present = last.value.is_some() && (last.expires_ms == 0 || last.expires_ms > now);
+        let mut after = None;
+        match rng.below(100) {
+            0..55 => {
+                let len = match rng.below(40) {
+                    0 => rng.below(self.options.max_value_bytes.expect("set") + 1),
+                    1..8 => rng.below(12_000),
+                    _ => rng.below(1_500),
+                };
+                let (tag, len) = (rng.next(), len as usize);
+                match self.store().set(&key(which), &content(tag, len), 0, ttl) {
+                    Ok(Stored::Done(_)) => {
+                        after = Some(State { value: Some((tag, len)), expires_ms });
+                    }
+                    Err(Error::Full(_)) => self.full += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            55..70 => match self.store().delete(&key(which), None, None) {
+                Ok(Stored::Done(_)) if present => after = Some(ABSENT),
+                Ok(Stored::Missing) if !present => {}
+                other => panic!("{other:?}"),
+            },
+            70..82 => match self.store().touch(&key(which), ttl, None) {
+                Ok(Stored::Done(_)) if present => after = Some(State { expires_ms, ..last }),
+                Ok(Stored::Missing) if !present => {}
+                Err(Error::Full(_)) => self.full += 1,
+                other => panic!("{other:?}"),
+            },
+            82..88 => drop(self.store().expire(u64::MAX).expect("expire")),
+            88..93 => self.clock.pass(*rng.pick(&[10, 300, 3_000, 60_000, 200_000])),
+            93..98 => self.store().sync().expect("sync"),
+            _ => {
+                self.store = None;
+                self.store = Some(open(&self.path, &self.options));
+            }
+        }
+        // Whatever sync came in this operation covers all that was done before it.
+        if self.disk.syncs() != syncs {
+            self.all_durable();
+        }
+        if let Some(state) = after {
+            self.change(which, state);
+        }
+    }
+
+    /// Is what an image gives for a key allowed? Gives the state found.
+    fn check(&self, which: u64, image: &Store, what: &str) -> State {
+        let mut value = Vec::new();
+        let found = match image.get(&key(which), &mut value) {
+            Ok(found) => found,
+            Err(e) => panic!("{what}: key {which}: {e}"),
+        };
+        let now = image.now_ms().expect("now");
+        let states = &self.history[&which];
+        let from = match self.options.sync {
+            Some(Sync::None) => 0,
+            _ => self.durable[&which],
+        };
+        let fits = |state: &State| match (state.value, found) {
+            (None, None) => true,
+            (Some(_), None) => state.expires_ms != 0 && state.expires_ms <= now,
+            (Some((tag, len)), Some(item)) => {
+                item.expires_ms == state.expires_ms && value == content(tag, len)
+            }
+            (None, Some(_)) => false,
+        };
+        match states[from..].iter().find(|state| fits(state)) {
+            Some(state) => *state,
+            None => panic!(
+                "{what}: key {which}: {found:?} at {now}; allowed {:?}, before that {:?}",
+                &states[from..],
+                &states[from.saturating_sub(4)..from]
+            ),
+        }
+    }
+
+    /// The power is cut: opens what is left and looks at every key. With `go_on` that becomes
+    /// the store.
+    fn cut(&mut self, rng: &mut Rng, go_on: bool, what: &str) {
+        let luck = match rng.below(6) {
+            0 => Luck::Nothing,
+            1 => Luck::Everything,
+            2 => Luck::Some(20),
+            _ => Luck::Some(2),
+        };
+        let derived = rng.one_in(3);
+        let dir = memory_dir();
+        self.disk.cut(&self.path, dir.path(), rng, luck, derived);
+        let disk = CutDisk::with_data(dir.path());
+        let options = Options { create: false, disk: Some(disk.clone()), ..self.options.clone() };
+        let image = match Store::open(dir.path(), &options) {
+            Ok(store) => store,
+            Err(e) => panic!("{what}: {e}"),
+        };
+        let what = format!("{what}, {luck:?}, index and meta {derived}");
+        let found: Vec<State> = (0..KEYS).map(|k| self.check(k, &image, &what)).collect();
+        let Stored::Done(_) = image.set(b"usable", b"", 0, Ttl::Millis(1)).expect("usable") else {
+            panic!("{what}: not usable")
+        };
+        if go_on {
+            self.store = Some(image);
+            self.path = dir.path().to_path_buf();
+            (self._dir, self.disk, self.options) = (dir, disk, options);
+            self.history = (0..KEYS).map(|k| (k, vec![found[k as usize]])).collect();
+            self.durable = (0..KEYS).map(|k| (k, 0)).collect();
+        }
+    }
+}
+
+fn play(name: &str, sync: Sync, max_bytes: u64, images: u64) {
+    let seed = seed(name);
+    let mut rng = Rng::new(seed);
+    let mut world = World::new(sync, max_bytes);
+    let mut acts = 0;
+    for image in 0..images {
+        for _ in 0..rng.below(60) {
+            world.act(&mut rng);
+            acts += 1;
+        }
+        let go_on = rng.one_in(12);
+        let what = format!("HOLDFAST_SEED={seed} image {image}");
+        world.cut(&mut rng, go_on, &what);
+    }
+    println!("{name}: {acts} operations, {images} images, {} refused (full)", world.full);
+}
+
+fn images() -> u64 {
+    size("HOLDFAST_IMAGES", 2_000)
+}
+
+#[test]
+fn with_sync_always_everything_acknowledged_survives_a_cut() {
+    play("power always", Sync::Always, 1 << 20, images() * 3 / 10);
+}
+
+#[test]
+fn with_sync_periodic_what_a_sync_covered_survives_and_nothing_older_comes_back() {
+    play("power periodic", Sync::Periodic, 1 << 20, images() * 5 / 10);
+}
+
+#[test]
+fn with_sync_none_the_store_opens_and_every_value_is_whole() {
+    play("power none", Sync::None, 1 << 20, images() * 2 / 10);
+}
+
+#[test]
+fn one_write_then_silence_then_a_cut_after_the_interval_and_it_is_there() {
+    let (dir, image, disk) = (dir(), dir(), CutDisk::new());
+    let options = Options {
+        sync_interval: Some(Duration::from_millis(100)),
+        disk: Some(disk.clone()),
+        ..small()
+    };
+    let store = open(dir.path(), &options);
+    store.set(b"k", b"alone", 0, Ttl::Never).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    disk.cut(dir.path(), image.path(), &mut Rng::new(1), Luck::Nothing, false);
+    let after = open(image.path(), &Options::default());
+    let mut value = Vec::new();
+    assert!(after.get(b"k", &mut value).unwrap().is_some() && value == b"alone");
+}
+
+#[test]
+fn a_failed_sync_is_never_forgotten_until_the_store_is_opened_anew() {
+    for sync in [Sync::Always, Sync::Periodic, Sync::None] {
+        let (dir, disk) = (dir(), CutDisk::new());
+        let options = Options {
+            sync: Some(sync),
+            thread: false,
+            sync_interval: Some(Duration::from_secs(3600)),
+            disk: Some(disk.clone()),
+            ..small()
+        };
+        let store = open(dir.path(), &options);
+        store.set(b"before", b"1", 0, Ttl::Never).unwrap();
+        disk.fail_once();
+        let failed = match sync {
+            Sync::Always => store.set(b"during", b"2", 0, Ttl::Never).map(drop),
+            _ => store.sync(),
+        };
+        assert!(matches!(failed, Err(Error::SyncFailed(_))), "{sync:?}: {failed:?}");
+        let refused = |r: holdfast::Result<Stored>| matches!(r, Err(Error::SyncFailed(_)));
+        assert!(refused(store.set(b"after", b"3", 0, Ttl::Never)));
+        assert!(refused(store.delete(b"before", None, None)));
+        assert!(refused(store.touch(b"before", Ttl::Never, None)));
+        assert!(matches!(store.sync(), Err(Error::SyncFailed(_))));
+        let mut value = Vec::new();
+        assert!(store.get(b"before", &mut value).unwrap().is_some(), "reading goes on");
+        drop(store);
+        let store = open(dir.path(), &options);
+        assert!(store.get(b"before", &mut value).unwrap().is_some());
+        assert!(matches!(store.set(b"after", b"3", 0, Ttl::Never), Ok(Stored::Done(_))));
+        store.sync().unwrap();
+    }
+}
