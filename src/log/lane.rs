@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::record::{ENCODED, Header, value_offset};
-use super::segment::{self, ACTIVE, SEALED};
+use super::segment::{self, ACTIVE, Need, SEALED};
 use crate::arena::{Arena, Count, lane};
 use crate::error::Result;
 use crate::limits::LINE;
@@ -104,15 +104,14 @@ impl<'a> Lane<'a> {
     }
 
     /// Makes room for a record of so many lines, in a new segment if need be.
-    pub(crate) fn reserve(&mut self, lines: u64, privileged: bool) -> Result<()> {
-        // Below the reserve even a begun segment is for deletes: it was taken out of the reserve.
-        if self.tail != 0 && (privileged || !segment::reserve_is_touched(self.arena)) {
+    pub(crate) fn reserve(&mut self, lines: u64, need: Need) -> Result<()> {
+        if self.tail != 0 && need.may_append(self.arena) {
             let end = segment::end(self.arena, segment::of(self.arena, self.tail - 1));
             if self.tail + lines * LINE <= end {
                 return Ok(());
             }
         }
-        let next = segment::activate(self.arena, self.number as u32, privileged)?;
+        let next = segment::activate(self.arena, self.number as u32, need)?;
         self.arena.rolled.store(true, std::sync::atomic::Ordering::Relaxed);
         let old = self.tail;
         self.move_to(segment::start(self.arena, next) + LINE);

@@ -229,33 +229,70 @@ pub(crate) fn prepare(arena: &Arena, ahead: usize) {
     }
 }
 
+/// How many segments are free, as counted.
+pub(crate) fn free(arena: &Arena) -> u64 {
+    (arena.meta.load(word::FREE_SEGMENTS) as i64).clamp(0, arena.geometry.segments as i64) as u64
+}
+
 fn full(arena: &Arena) -> Error {
     Error::Full(format!(
         "{} of {} bytes of {} are in use and none can be given back yet; sessions that expire make \
          room, or create a larger store (max_bytes)",
-        (arena.geometry.segments
-            - arena.meta.load(word::FREE_SEGMENTS).min(arena.geometry.segments))
-            * arena.geometry.segment_bytes,
+        (arena.geometry.segments - free(arena)) * arena.geometry.segment_bytes,
         arena.geometry.data_bytes(),
         arena.dir.path().display()
     ))
 }
 
-fn may_take(arena: &Arena, count: u64, privileged: bool) -> bool {
-    let free = arena.meta.load(word::FREE_SEGMENTS);
-    free >= count + if privileged { 0 } else { RESERVE }
+/// Who asks for space: the less there is, the fewer may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A new value.
+    Value,
+    /// A tombstone; with no room for one a delete can still end a record's life in place.
+    Tombstone,
+    /// The sweep, without which nothing would ever come back.
+    Sweep,
 }
 
-/// Has some of what is kept free for deletes been taken?
-pub(crate) fn reserve_is_touched(arena: &Arena) -> bool {
-    arena.meta.load(word::FREE_SEGMENTS) < RESERVE
-}
-
-/// Takes a free segment for a lane. Only deletes and the sweep (`privileged`) may use the reserve.
-pub(crate) fn activate(arena: &Arena, lane: u32, privileged: bool) -> Result<u64> {
-    if !may_take(arena, 1, privileged) {
-        return Err(full(arena));
+impl Need {
+    /// Free segments that it must leave to the others.
+    fn leaves(self) -> u64 {
+        match self {
+            Need::Value => RESERVE,
+            Need::Tombstone => RESERVE / 2,
+            Need::Sweep => 0,
+        }
     }
+
+    /// May it go on in a segment that was begun? One from the reserve is for those it is kept for.
+    pub(crate) fn may_append(self, arena: &Arena) -> bool {
+        arena.meta.load(word::FREE_SEGMENTS) as i64 >= self.leaves() as i64
+    }
+}
+
+/// Counts segments out of the free ones, if enough are left; counted first, taken then, so that
+/// several at once do not take more than there may be.
+fn count_out(arena: &Arena, count: u64, need: Need) -> Result<()> {
+    let free = arena.meta.add(word::FREE_SEGMENTS, count.wrapping_neg()) as i64;
+    if free >= (count + need.leaves()) as i64 {
+        return Ok(());
+    }
+    arena.meta.add(word::FREE_SEGMENTS, count);
+    Err(full(arena))
+}
+
+/// Takes a free segment for a lane.
+pub(crate) fn activate(arena: &Arena, lane: u32, need: Need) -> Result<u64> {
+    count_out(arena, 1, need)?;
+    let taken = activate_counted(arena, lane);
+    if taken.is_err() {
+        arena.meta.add(word::FREE_SEGMENTS, 1);
+    }
+    taken
+}
+
+fn activate_counted(arena: &Arena, lane: u32) -> Result<u64> {
     let count = arena.geometry.segments;
     let hint = arena.meta.load(word::FREE_HINT) % count;
     for segment in (hint..count).chain(0..hint) {
@@ -272,7 +309,6 @@ pub(crate) fn activate(arena: &Arena, lane: u32, privileged: bool) -> Result<u64
             return Err(error);
         }
         arena.meta.store(word::FREE_HINT, segment + 1);
-        arena.meta.add(word::FREE_SEGMENTS, 1u64.wrapping_neg());
         begin(arena, segment, now.incarnation(), KIND_PLAIN, 0);
         return Ok(segment);
     }
@@ -281,9 +317,15 @@ pub(crate) fn activate(arena: &Arena, lane: u32, privileged: bool) -> Result<u64
 
 /// Takes `count` adjacent free segments for one value; they are this process's until published.
 pub(crate) fn take_run(arena: &Arena, count: u64) -> Result<u64> {
-    if !may_take(arena, count, false) {
-        return Err(full(arena));
+    count_out(arena, count, Need::Value)?;
+    let taken = take_run_counted(arena, count);
+    if taken.is_err() {
+        arena.meta.add(word::FREE_SEGMENTS, count);
     }
+    taken
+}
+
+fn take_run_counted(arena: &Arena, count: u64) -> Result<u64> {
     let me = arena.peers.slot();
     let mut first = 0;
     'search: while first + count <= arena.geometry.segments {
@@ -296,10 +338,9 @@ pub(crate) fn take_run(arena: &Arena, count: u64) -> Result<u64> {
                 continue 'search;
             }
         }
-        arena.meta.add(word::FREE_SEGMENTS, count.wrapping_neg());
         for segment in first..first + count {
             if let Err(error) = back_with_blocks(arena, segment) {
-                drop_run(arena, first, count);
+                give_back(arena, first, count);
                 return Err(error);
             }
         }

@@ -183,7 +183,7 @@ fn tick(attached: &Attachment) -> bool {
 /// Every now and then, and at every tick while free space is scarce.
 fn sweep_is_due(arena: &Arena) -> bool {
     let now = clock::mono_ms();
-    let scarce = arena.meta.load(word::FREE_SEGMENTS) < arena.geometry.segments / 4;
+    let scarce = segment::free(arena) < arena.geometry.segments / 4;
     if !scarce && now < arena.meta.load(word::NEXT_SWEEP_MS) {
         return false;
     }

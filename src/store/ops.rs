@@ -11,7 +11,8 @@ use crate::key::Key;
 use crate::limits::{LINE, READ_RETRIES};
 use crate::lock::{self, Held};
 use crate::log::record::{self, Header, TOMBSTONE};
-use crate::log::{self, Lane, Run, segment};
+use crate::log::segment::{self, Need};
+use crate::log::{self, Lane, Run};
 use crate::options::{Sync, Ttl};
 use crate::sys::map::Scratch;
 
@@ -325,7 +326,7 @@ fn write(
         run.commit(first);
     } else {
         let mut lane = Lane::acquire(arena)?;
-        lane.reserve(lines, deletes)?;
+        lane.reserve(lines, if deletes { Need::Tombstone } else { Need::Value })?;
         number(&mut header);
         header.salt = lane.salt();
         let first = lane.write(&mut header, key.bytes, value);

@@ -5,6 +5,7 @@ use crate::arena::{Arena, Count, slot, word};
 use crate::error::Result;
 use crate::key::HashKind;
 use crate::limits::LINE;
+use crate::log::segment;
 use crate::options::Sync;
 use crate::sys::clock;
 
@@ -79,7 +80,7 @@ pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
         index_slots: geometry.index_bytes() / 8,
         segment_bytes: geometry.segment_bytes,
         segments: geometry.segments,
-        segments_free: arena.meta.load(word::FREE_SEGMENTS),
+        segments_free: segment::free(arena),
         gets: counted(Count::Gets),
         hits: counted(Count::Hits),
         sets: counted(Count::Sets),

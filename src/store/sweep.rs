@@ -15,7 +15,9 @@ use crate::arena::{Arena, Count, segment as row, word};
 use crate::error::{Error, Result};
 use crate::limits::{LANES, LINE, RESERVE};
 use crate::log::record::{self, FOR_EVER, TOMBSTONE};
-use crate::log::segment::{self, ACTIVE, BODY, DRAINED, FREE, SEALED, SWEEPING, State, ZEROED};
+use crate::log::segment::{
+    self, ACTIVE, BODY, DRAINED, FREE, Need, SEALED, SWEEPING, State, ZEROED,
+};
 use crate::log::{Lane, Walk, Walked};
 use crate::sys::clock;
 
@@ -320,7 +322,7 @@ fn weigh(
 fn append_again(arena: &Arena, old: &record::Header, key: &[u8]) -> Result<()> {
     let lines = record::lines(key.len(), 0);
     let mut lane = Lane::acquire(arena)?;
-    lane.reserve(lines, true)?;
+    lane.reserve(lines, Need::Sweep)?;
     let mut header = record::Header {
         salt: lane.salt(),
         lines: lines as u32,
@@ -417,7 +419,7 @@ pub(super) fn make_room(arena: &Arena) -> Result<bool> {
     if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
         return Ok(false);
     }
-    let before = arena.meta.load(word::FREE_SEGMENTS);
+    let before = segment::free(arena);
     let mut which = Lap::Hinted;
     for _ in 0..2 * arena.geometry.segments {
         let gain = lap(arena, u64::MAX, which)?;
@@ -428,7 +430,7 @@ pub(super) fn make_room(arena: &Arena) -> Result<bool> {
         }
         advance(arena);
         segment::recount_free(arena);
-        let now = arena.meta.load(word::FREE_SEGMENTS);
+        let now = segment::free(arena);
         if now > before && now > RESERVE {
             return Ok(true);
         }
