@@ -123,7 +123,9 @@ pub(super) fn reattach(arena: &Arena) -> Result<()> {
         if share(&arena.peers, &arena.dir)? {
             check_files(arena)?;
             check_kernel(&arena.dir, &arena.meta, dir::boot_id()?)?;
-            return claim(arena);
+            claim(arena)?;
+            arena.peers.settle();
+            return Ok(());
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -346,6 +348,15 @@ impl Alone<'_> {
             arena.anchor.store(arena.meta.load(word::ANCHOR), Ordering::Relaxed);
         } else {
             anchor_clock(&arena, newest.max(arena.meta.load(word::NEWEST_MS)));
+            // Moments of the monotonic clock, which began anew with this boot.
+            for moment in [
+                word::LAST_SYNC_MS,
+                word::FLUSHER_BEAT_MS,
+                word::NO_ROOM_UNTIL_MS,
+                word::NEXT_SWEEP_MS,
+            ] {
+                arena.meta.store(moment, 0);
+            }
         }
         recover::heal_all(&arena)?;
         arena.meta.store(word::BOOT_ID, boot[0]);

@@ -1,44 +1,85 @@
 //! The maintenance thread: started by the first change, gone when there is nothing left to do.
 //!
-//! In periodic mode it runs the sync rounds; in every mode it drops what has expired and frees
-//! segments. Each process that changed something has one while the store is dirty; one of them is
-//! elected by an advisory word with a heartbeat and works, the others watch it.
+//! In periodic mode it runs the sync rounds; in every mode it drops what has expired, frees
+//! segments and makes the next ones ready. Each process that changed something has one while the
+//! store is dirty; one of them is elected by an advisory word with a heartbeat and works, the
+//! others watch it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Attachment, sweep, sync};
+use parking_lot::Mutex;
+
+use super::{sweep, sync};
 use crate::arena::{Arena, word};
 use crate::error::Result;
 use crate::limits::{PREPARE_AHEAD, SWEEP_RECORDS};
 use crate::log::segment;
+use crate::options::Sync;
 use crate::sys::{clock, futex, thread};
 
 /// Ticks with nothing to do before the thread ends.
 const CLEAN_TICKS: u32 = 2;
-
+/// How often the elected one sweeps while there is plenty of room, ms.
 const SWEEP_EVERY_MS: u64 = 5000;
 
+/// Values of the word DIRTY.
+const CLEAN: u64 = 0;
+const DIRTY: u64 = 1;
+/// A round is under way that covers all changes until it began. If its process dies in it the
+/// store is still not clean, and somebody else sees that.
+const SYNCING: u64 = 2;
+
+/// This process's thread, if it runs, and how to talk to it.
 pub(super) struct Flusher {
+    wanted: bool,
     running: AtomicBool,
-    /// Shared with the thread, which must not keep the attachment alive while it sleeps.
-    bell: Arc<Bell>,
+    stop: AtomicBool,
+    /// 1 = wake up out of turn: segments are to be made ready, or it is time to stop.
+    bell: AtomicU32,
+    handle: Mutex<Option<JoinHandle<()>>>,
     life_seen_ms: AtomicU64,
 }
 
 impl Flusher {
-    pub(super) fn new() -> Flusher {
+    /// `wanted`: may there be a thread at all?
+    pub(super) fn new(wanted: bool) -> Flusher {
         Flusher {
+            wanted,
             running: AtomicBool::new(false),
-            bell: Arc::new(Bell { word: AtomicU32::new(0) }),
+            stop: AtomicBool::new(false),
+            bell: AtomicU32::new(0),
+            handle: Mutex::new(None),
             life_seen_ms: AtomicU64::new(0),
         }
     }
 
     /// In a child: the parent's thread is not here.
     pub(super) fn forget(&self) {
+        if let Some(mut handle) = self.handle.try_lock() {
+            // Not a thread of this process: it can be neither joined nor detached.
+            std::mem::forget(handle.take());
+        }
         self.running.store(false, Ordering::Release);
+    }
+
+    /// Ends the thread and waits for it.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring();
+        // Bounded, because a fork may have copied the lock while another thread had it.
+        let handle = self.handle.try_lock_for(Duration::from_secs(1)).and_then(|mut h| h.take());
+        if let Some(handle) = handle {
+            // A panic in it was reported by the hook; nothing depends on its end.
+            let _ = handle.join();
+        }
+    }
+
+    fn ring(&self) {
+        self.bell.store(1, Ordering::Release);
+        futex::wake(&self.bell, 1);
     }
 
     /// Once a second at most: is it time to look at our life byte?
@@ -53,128 +94,124 @@ impl Flusher {
     }
 }
 
-/// Wakes the thread of this process out of turn.
-struct Bell {
-    word: AtomicU32,
-}
-
-impl Bell {
-    fn ring(&self) {
-        self.word.store(1, Ordering::Release);
-        futex::wake(&self.word, 1);
-    }
-
-    /// Did it ring? Waits for it, not longer than `limit`.
-    fn wait(&self, limit: Duration) -> bool {
-        futex::wait(&self.word, 0, limit);
-        self.word.swap(0, Ordering::Acquire) == 1
-    }
+fn is_periodic(arena: &Arena) -> bool {
+    arena.config.sync == Sync::Periodic
 }
 
 /// Called after every change: somebody must carry it to the disk, and soon.
 #[inline]
-pub(super) fn changed(attached: &Arc<Attachment>) -> Result<()> {
-    let meta = &attached.arena.meta;
-    if meta.load(word::DIRTY) == 0 {
-        meta.swap(word::DIRTY, 1);
+pub(super) fn changed(arena: &Arc<Arena>, flusher: &Arc<Flusher>) -> Result<()> {
+    if arena.meta.load(word::DIRTY) != DIRTY {
+        arena.meta.swap(word::DIRTY, DIRTY);
     }
-    if attached.thread {
-        if !attached.flusher.running.load(Ordering::Acquire) {
-            start(attached);
-        }
-        if attached.arena.rolled.load(Ordering::Relaxed) {
-            attached.arena.rolled.store(false, Ordering::Relaxed);
-            attached.flusher.bell.ring();
-        }
-        return Ok(());
+    if !flusher.wanted {
+        return due_without_thread(arena);
     }
-    due_without_thread(attached)
+    if !flusher.running.load(Ordering::Acquire) {
+        start(arena, flusher);
+    }
+    if arena.rolled.load(Ordering::Relaxed) {
+        arena.rolled.store(false, Ordering::Relaxed);
+        flusher.ring();
+    }
+    Ok(())
 }
 
 /// Threads are not wanted: the operation that finds a sync due does it.
 #[cold]
-fn due_without_thread(attached: &Attachment) -> Result<()> {
-    let arena = &attached.arena;
+fn due_without_thread(arena: &Arena) -> Result<()> {
     let last = arena.meta.load(word::LAST_SYNC_MS);
     let due = clock::mono_ms().saturating_sub(last) >= arena.config.sync_interval_ms;
-    if attached.syncs_periodically() && due {
-        arena.meta.store(word::DIRTY, 0);
-        sync::round(arena)?;
+    if is_periodic(arena) && due {
+        round(arena)?;
         sweep::advance(arena);
     }
     Ok(())
 }
 
+/// One round; the store is clean after it unless something changed meanwhile.
+fn round(arena: &Arena) -> Result<()> {
+    arena.meta.swap(word::DIRTY, SYNCING);
+    sync::round(arena)?;
+    let _ = arena.meta.cas(word::DIRTY, SYNCING, CLEAN);
+    Ok(())
+}
+
 #[cold]
-fn start(attached: &Arc<Attachment>) {
-    let flusher = &attached.flusher;
-    if flusher.running.swap(true, Ordering::AcqRel) {
+fn start(arena: &Arc<Arena>, flusher: &Arc<Flusher>) {
+    // Held over the start, so that whoever stops it finds the handle.
+    let Some(mut handle) = flusher.handle.try_lock() else { return };
+    if flusher.stop.load(Ordering::Acquire) || flusher.running.swap(true, Ordering::AcqRel) {
         return;
     }
-    let (weak, bell) = (Arc::downgrade(attached), flusher.bell.clone());
-    if thread::spawn_quiet("holdfast", move || run(&weak, &bell)).is_err() {
+    let (arena, own) = (arena.clone(), flusher.clone());
+    match thread::spawn_quiet("holdfast", move || run(&arena, &own)) {
+        // The handle of one that ended before is dropped here.
+        Ok(started) => *handle = Some(started),
         // Tried again at the next change; the kernel writes back on its own in the meantime.
-        flusher.running.store(false, Ordering::Release);
+        Err(_) => flusher.running.store(false, Ordering::Release),
     }
 }
 
-fn run(weak: &Weak<Attachment>, bell: &Bell) {
+fn run(arena: &Arena, flusher: &Flusher) {
+    let interval = Duration::from_millis(arena.config.sync_interval_ms.clamp(1, 60_000));
     let mut clean = 0;
-    loop {
-        let interval = match weak.upgrade() {
-            Some(attached) => attached.arena.config.sync_interval_ms.clamp(1, 60_000),
-            None => return,
-        };
-        // Sliced, so that a closed store is let go of soon.
-        let end = Instant::now() + Duration::from_millis(interval);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let rang = bell.wait(left.min(Duration::from_millis(50)));
-            match weak.upgrade() {
-                Some(attached) if rang => segment::prepare(&attached.arena, PREPARE_AHEAD),
-                Some(_) => {}
-                None => return,
-            }
+    while clean < CLEAN_TICKS {
+        if !sleep(arena, flusher, interval) {
+            return;
         }
-        let Some(attached) = weak.upgrade() else { return };
-        clean = if tick(&attached) { 0 } else { clean + 1 };
-        if clean >= CLEAN_TICKS {
-            let arena = &attached.arena;
-            let _ = arena.meta.cas(word::FLUSHER, arena.identity(), 0);
-            attached.flusher.running.store(false, Ordering::SeqCst);
-            std::sync::atomic::fence(Ordering::SeqCst);
-            // A change may have come after the last look and have seen us running.
-            if arena.meta.load(word::DIRTY) == 0
-                || attached.flusher.running.swap(true, Ordering::SeqCst)
-            {
-                return;
-            }
+        clean = if tick(arena) { 0 } else { clean + 1 };
+        if clean < CLEAN_TICKS {
+            continue;
+        }
+        let _ = arena.meta.cas(word::FLUSHER, arena.identity(), 0);
+        flusher.running.store(false, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        // A change may have come after the last look and have seen us running.
+        if arena.meta.load(word::DIRTY) != CLEAN && !flusher.running.swap(true, Ordering::SeqCst) {
             clean = 0;
         }
     }
 }
 
+/// Until the next tick; false: it is time to end.
+fn sleep(arena: &Arena, flusher: &Flusher, interval: Duration) -> bool {
+    let end = Instant::now() + interval;
+    loop {
+        if flusher.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        futex::wait(&flusher.bell, 0, left);
+        if flusher.bell.swap(0, Ordering::Acquire) == 1 && !flusher.stop.load(Ordering::Acquire) {
+            segment::prepare(arena, PREPARE_AHEAD);
+        }
+    }
+}
+
 /// One look; true if there was or is something to do.
-fn tick(attached: &Attachment) -> bool {
-    let arena = &attached.arena;
-    if arena.meta.load(word::DIRTY) == 0 {
+fn tick(arena: &Arena) -> bool {
+    if arena.meta.load(word::DIRTY) == CLEAN {
         return false;
     }
     if !elected(arena) {
         return true;
     }
-    arena.meta.swap(word::DIRTY, 0);
-    if attached.syncs_periodically() && sync::round(arena).is_err() {
-        // Sticky in meta: every later write says so.
-        return false;
+    if is_periodic(arena) {
+        if round(arena).is_err() {
+            // Sticky in meta: every later write says so.
+            return false;
+        }
+    } else {
+        arena.meta.swap(word::DIRTY, CLEAN);
     }
     if sweep_is_due(arena) {
         let _ = sweep::expire(arena, SWEEP_RECORDS);
     }
-    if sweep::advance(arena) && !attached.syncs_periodically() {
+    if sweep::advance(arena) && !is_periodic(arena) {
         let _ = sync::round(arena);
     }
     true

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits::SWEEP_RECORDS;
 use crate::lock::{self, Acquired, Held, LockInfo, Wait};
-use crate::options::{Options, Sync, Ttl};
+use crate::options::{Options, Ttl};
 use crate::sys::dir::Dir;
 use crate::sys::peers::AttachGuard;
 use flusher::Flusher;
@@ -69,9 +69,8 @@ pub struct Item {
 
 /// One process's attachment to a store.
 struct Attachment {
-    arena: Arena,
-    flusher: Flusher,
-    thread: bool,
+    arena: Arc<Arena>,
+    flusher: Arc<Flusher>,
     differs: bool,
 }
 
@@ -107,9 +106,8 @@ impl Store {
         let arena = attach::attach(&path, options)?;
         let attached = Arc::new(Attachment {
             differs: options.differs(&arena.config),
-            thread: options.thread,
-            flusher: Flusher::new(),
-            arena,
+            flusher: Arc::new(Flusher::new(options.thread)),
+            arena: Arc::new(arena),
         });
         registry.push((identity, Arc::downgrade(&attached)));
         Ok(Store { attached })
@@ -143,7 +141,7 @@ impl Store {
             if ops::needs_round(arena) {
                 sync::wait_durable(arena)?;
             }
-            flusher::changed(&self.attached)?;
+            flusher::changed(&self.attached.arena, &self.attached.flusher)?;
         }
         Ok(stored)
     }
@@ -216,7 +214,7 @@ impl Store {
         let arena = self.arena()?;
         let budget = if max_records == 0 { SWEEP_RECORDS } else { max_records };
         let expired = sweep::expire(arena, budget)?;
-        flusher::changed(&self.attached)?;
+        flusher::changed(&self.attached.arena, &self.attached.flusher)?;
         Ok(expired)
     }
 
@@ -298,16 +296,13 @@ impl Attachment {
     fn is_in_place(&self) -> bool {
         self.arena.data.file().is_some_and(|data| self.arena.dir.still_holds("data", data))
     }
-
-    fn syncs_periodically(&self) -> bool {
-        self.arena.config.sync == Sync::Periodic
-    }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         // A child that never used the store has nothing of its own to close.
         if self.arena.peers.is_mine() {
+            self.flusher.stop();
             let _one_at_a_time = AttachGuard::new();
             stats::detached(&self.arena);
             // Best effort: without the mark the next opener after a reboot rebuilds.

@@ -207,13 +207,18 @@ impl Peers {
         self.generation.load(Ordering::Relaxed) == fork::generation()
     }
 
-    /// In a child: fresh descriptors in place of the parent's; a slot is to be claimed next.
+    /// In a child: fresh descriptors in place of the parent's; a slot is to be claimed next, and
+    /// [`Peers::settle`] ends the matter. Until then every operation comes here again.
     pub(crate) fn renew(&self, life: File, probe: File) {
         let entry = &TABLE[self.entry];
         entry.close();
         entry.life.store(life.into_raw_fd(), Ordering::Release);
         entry.probe.store(probe.into_raw_fd(), Ordering::Release);
         self.slot.store(u32::MAX, Ordering::Release);
+    }
+
+    /// The slot is claimed: this process is the one that attached.
+    pub(crate) fn settle(&self) {
         self.generation.store(fork::generation(), Ordering::Release);
     }
 

@@ -1,9 +1,13 @@
 //! A background thread inside somebody else's process: no signals, a small stack.
 
 use std::io;
+use std::thread::JoinHandle;
 
 /// Starts a thread that receives no signal of the host's.
-pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn spawn_quiet(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     // SAFETY: plain signal-mask calls on local sets; the new thread inherits the full mask and
     // this thread's own is put back.
     unsafe {
@@ -14,6 +18,6 @@ pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> io
         let started =
             std::thread::Builder::new().name(name.into()).stack_size(256 << 10).spawn(run);
         libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
-        started.map(drop)
+        started
     }
 }
