@@ -1,22 +1,16 @@
-//! Where C ends: every check of a pointer, a length or a struct size, the net under panics, and
-//! the sentence of the last failure.
+//! Where C ends: every check of a pointer, a length, a number or a struct size.
 //!
 //! What C passes is believed only as far as nothing else is possible: a pointer that is not NULL
-//! is taken to point at what its type says. All else is checked before it is used. The way of a
-//! call that succeeds writes no thread-local and formats no text.
+//! is taken to point at what its type says. All else is checked before it is used, once, and
+//! leaves here as a type of the library.
 
-use std::any::Any;
-use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::fmt::{self, Write};
+use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit};
-use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use super::results::{HOLDFAST_TTL_DEFAULT, HOLDFAST_TTL_NEVER};
-use super::types::{holdfast_buffer, holdfast_lock, holdfast_store};
+use super::types::{holdfast_lock, holdfast_store};
 use crate::error::{Error, Result};
 use crate::limits::KEY_MAX;
 use crate::lock::Held;
@@ -27,82 +21,6 @@ use crate::store::Store;
 const ADDRESS_MAX: usize = 4096;
 /// No struct of any version is larger; what claims to be was never initialised.
 const STRUCT_MAX: usize = 4096;
-/// Room for one sentence. Fixed, so that it needs no destructor when the thread ends.
-const SENTENCE_MAX: usize = 2048;
-
-/// Runs the body of an exported function: its failure or panic becomes a number and a sentence.
-#[inline]
-pub(super) fn guarded(body: impl FnOnce() -> Result<c_int>) -> c_int {
-    match catch_unwind(AssertUnwindSafe(|| {
-        hook::entered();
-        body()
-    })) {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => failed(error),
-        Err(payload) => panicked(payload),
-    }
-}
-
-#[cold]
-fn failed(error: Error) -> c_int {
-    let told = catch_unwind(AssertUnwindSafe(|| say(format_args!("{error}"))));
-    if told.is_err() {
-        say(format_args!("a failure that could not be put into words"));
-    }
-    error.code()
-}
-
-#[cold]
-fn panicked(payload: Box<dyn Any + Send>) -> c_int {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message");
-    failed(Error::Panic(text.to_owned()))
-}
-
-thread_local! {
-    static SENTENCE: UnsafeCell<[u8; SENTENCE_MAX]> =
-        const { UnsafeCell::new([0; SENTENCE_MAX]) };
-}
-
-/// Writes text into a fixed room; what does not fit is left out, the last byte stays 0.
-struct Line<'a> {
-    room: &'a mut [u8],
-    len: usize,
-}
-
-impl Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let most = (self.room.len() - 1 - self.len).min(text.len());
-        let fits = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        for (to, from) in self.room[self.len..].iter_mut().zip(&text.as_bytes()[..fits]) {
-            // A NUL (in a path, say) would end the sentence early for C.
-            *to = if *from == 0 { b'?' } else { *from };
-        }
-        self.len += fits;
-        if fits == text.len() { Ok(()) } else { Err(fmt::Error) }
-    }
-}
-
-fn say(what: fmt::Arguments) {
-    SENTENCE.with(|sentence| {
-        // SAFETY: this thread's own, and no reference to it outlives this closure: C reads it
-        // through a pointer between the calls of this thread only.
-        let room = unsafe { &mut *sentence.get() };
-        let mut line = Line { room, len: 0 };
-        // An error means that the sentence was cut: what is there is still a sentence.
-        let _ = line.write_fmt(what);
-        let end = line.len;
-        room[end] = 0;
-    });
-}
-
-/// The sentence of this thread's last failure, which is empty if there was none.
-pub(super) fn sentence() -> *const c_char {
-    SENTENCE.with(|sentence| sentence.get() as *const c_char)
-}
 
 pub(super) fn invalid(what: impl Into<String>) -> Error {
     Error::Invalid(what.into())
@@ -119,7 +37,7 @@ fn misaligned(what: &str) -> Error {
 }
 
 #[inline]
-fn check<T>(pointer: *const T, what: &str) -> Result<()> {
+pub(super) fn check<T>(pointer: *const T, what: &str) -> Result<()> {
     if pointer.is_null() {
         return Err(null(what));
     }
@@ -401,124 +319,4 @@ impl<T: Versioned> VersionedOut<T> {
         };
         VersionedOut { pointer, ..*self }.set(value);
     }
-}
-
-/// A caller's buffer as a `Vec` for the time of a call; it goes back however the call ends.
-pub(super) struct Lent {
-    buffer: *mut holdfast_buffer,
-    bytes: ManuallyDrop<Vec<u8>>,
-    shown: bool,
-}
-
-impl Lent {
-    /// # Safety
-    /// NULL, or a buffer that was zero at first, has been changed by this library only, and is
-    /// used by no other call until this value is dropped.
-    #[inline]
-    pub(super) unsafe fn take(buffer: *mut holdfast_buffer) -> Result<Lent> {
-        check(buffer, "value (the buffer)")?;
-        // SAFETY: not NULL and aligned; readable by the caller's obligation.
-        let holdfast_buffer { data, len, capacity } = unsafe { buffer.read() };
-        if data.is_null() != (capacity == 0) || len > capacity || capacity > isize::MAX as usize {
-            return Err(invalid(
-                "a holdfast_buffer starts as all zero and is changed by the library only",
-            ));
-        }
-        let bytes = match capacity {
-            0 => Vec::new(),
-            // SAFETY: pointer and capacity came from a `Vec<u8>` in `drop` below, which gave them
-            // away; length 0 claims nothing about the bytes.
-            _ => unsafe { Vec::from_raw_parts(data, 0, capacity) },
-        };
-        Ok(Lent { buffer, bytes: ManuallyDrop::new(bytes), shown: false })
-    }
-
-    /// Empties a buffer that is used later in the call.
-    ///
-    /// # Safety
-    /// As for [`Lent::take`].
-    #[inline]
-    pub(super) unsafe fn empty(buffer: *mut holdfast_buffer) -> Result<()> {
-        // SAFETY: as demanded of the caller.
-        unsafe { Lent::take(buffer) }.map(drop)
-    }
-
-    /// The call ended well: the caller is to see the bytes. Otherwise it sees none.
-    #[inline]
-    pub(super) fn show(&mut self) {
-        self.shown = true;
-    }
-}
-
-impl Deref for Lent {
-    type Target = Vec<u8>;
-
-    #[inline]
-    fn deref(&self) -> &Vec<u8> {
-        &self.bytes
-    }
-}
-
-impl DerefMut for Lent {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-}
-
-impl Drop for Lent {
-    #[inline]
-    fn drop(&mut self) {
-        let len = if self.shown { self.bytes.len() } else { 0 };
-        let capacity = self.bytes.capacity();
-        let data = match capacity {
-            0 => std::ptr::null_mut(),
-            _ => self.bytes.as_mut_ptr(),
-        };
-        // SAFETY: writable as promised to `take`; the Vec is never dropped, so the memory has one
-        // owner again: the caller.
-        unsafe { self.buffer.write(holdfast_buffer { data, len, capacity }) };
-    }
-}
-
-/// Frees a buffer's memory and zeroes it.
-///
-/// # Safety
-/// As for [`Lent::take`].
-pub(super) unsafe fn free(buffer: *mut holdfast_buffer) -> Result<()> {
-    // SAFETY: as demanded of the caller.
-    let mut lent = unsafe { Lent::take(buffer)? };
-    *lent.bytes = Vec::new();
-    Ok(())
-}
-
-/// A test's way to make the next calls of this thread panic at the boundary.
-pub(super) mod hook {
-    #[cfg(any(test, feature = "faults"))]
-    mod armed {
-        use std::cell::Cell;
-
-        thread_local! {
-            static CALLS: Cell<u32> = const { Cell::new(0) };
-        }
-
-        /// The next `calls` exported functions that this thread calls panic.
-        pub(crate) fn arm(calls: u32) {
-            CALLS.set(calls);
-        }
-
-        pub(crate) fn entered() {
-            if CALLS.get() > 0 {
-                CALLS.set(CALLS.get() - 1);
-                panic!("injected by a test");
-            }
-        }
-    }
-
-    #[cfg(any(test, feature = "faults"))]
-    pub(crate) use armed::*;
-
-    #[cfg(not(any(test, feature = "faults")))]
-    #[inline(always)]
-    pub(crate) fn entered() {}
 }

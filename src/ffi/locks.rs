@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
-use super::boundary::{self, Lent, Out, VersionedOut, guarded, invalid};
+use super::boundary::{self, Out, VersionedOut, invalid};
+use super::buffer::Lent;
+use super::failure::guarded;
 use super::results::*;
 use super::types::*;
 use super::values;

@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::boundary::{self, Out, guarded, invalid};
+use super::boundary::{self, Out, invalid};
+use super::buffer;
+use super::failure::guarded;
 use super::results::*;
 use super::types::*;
 use crate::error::{Error, Result};
@@ -198,7 +200,7 @@ pub unsafe extern "C" fn holdfast_buffer_free(buffer: *mut holdfast_buffer) {
     guarded(|| {
         if !buffer.is_null() {
             // SAFETY: a buffer of the library that no call uses, by the rules of the header.
-            unsafe { boundary::free(buffer)? };
+            unsafe { buffer::free(buffer)? };
         }
         Ok(HOLDFAST_OK)
     });

@@ -2,7 +2,9 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::boundary::{self, Lent, Out, VersionedOut, guarded};
+use super::boundary::{self, Out, VersionedOut};
+use super::buffer::Lent;
+use super::failure::guarded;
 use super::results::*;
 use super::types::*;
 use crate::error::Result;
