@@ -27,13 +27,41 @@ pub(super) fn invalid(what: impl Into<String>) -> Error {
 }
 
 #[cold]
+#[inline(never)]
 fn null(what: &str) -> Error {
     invalid(format!("{what} is NULL"))
 }
 
 #[cold]
+#[inline(never)]
 fn misaligned(what: &str) -> Error {
     invalid(format!("{what} is not aligned as its type demands"))
+}
+
+// Words for a refusal are made out of line: a call that is in order keeps a small frame.
+
+#[cold]
+#[inline(never)]
+fn not_a_key(len: usize) -> Error {
+    invalid(format!("a key has 1 to {KEY_MAX} bytes, this one {len}"))
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_length(what: &str, len: usize) -> Error {
+    invalid(format!("{what} of {len} bytes: nothing is that long"))
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_size(name: &str, size: usize) -> Error {
+    invalid(format!("{name}.struct_size is {size}; set it to sizeof({name})"))
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_ttl(ttl_ms: i64) -> Error {
+    invalid(format!("ttl_ms is {ttl_ms}; it is > 0, 0 (default) or -1 (never)"))
 }
 
 #[inline]
@@ -65,7 +93,7 @@ pub(super) unsafe fn store<'a>(handle: *const holdfast_store) -> Result<&'a Stor
 #[inline]
 pub(super) unsafe fn key<'a>(pointer: *const c_void, len: usize) -> Result<&'a [u8]> {
     if len == 0 || len > KEY_MAX {
-        return Err(invalid(format!("a key has 1 to {KEY_MAX} bytes, this one {len}")));
+        return Err(not_a_key(len));
     }
     // SAFETY: as demanded of the caller.
     unsafe { bytes(pointer, len, "key") }
@@ -92,7 +120,7 @@ unsafe fn bytes<'a>(pointer: *const c_void, len: usize, what: &str) -> Result<&'
         return Err(null(what));
     }
     if len > isize::MAX as usize {
-        return Err(invalid(format!("{what} of {len} bytes: nothing is that long")));
+        return Err(not_a_length(what, len));
     }
     // SAFETY: not NULL, of a length that an object can have; readable and still by the caller's
     // obligation.
@@ -122,7 +150,7 @@ pub(super) fn ttl(ttl_ms: i64) -> Result<Ttl> {
         HOLDFAST_TTL_DEFAULT => Ok(Ttl::Default),
         HOLDFAST_TTL_NEVER => Ok(Ttl::Never),
         1.. => Ok(Ttl::Millis(ttl_ms as u64)),
-        _ => Err(invalid(format!("ttl_ms is {ttl_ms}; it is > 0, 0 (default) or -1 (never)"))),
+        _ => Err(not_a_ttl(ttl_ms)),
     }
 }
 
@@ -209,46 +237,58 @@ unsafe fn claimed_size<T: Versioned>(pointer: *const T) -> Result<usize> {
     // SAFETY: the first field, by the trait's and the caller's obligations.
     let size = unsafe { (pointer as *const usize).read() };
     if size < T::FIRST_SIZE || size > STRUCT_MAX {
-        return Err(invalid(format!(
-            "{}.struct_size is {size}; set it to sizeof({})",
-            T::NAME,
-            T::NAME
-        )));
+        return Err(not_a_size(T::NAME, size));
     }
     Ok(size)
 }
 
 /// Reads a struct of any version: fields that an older caller does not have are 0. A newer caller
-/// may use no field that this library does not know.
+/// may use no field that this library does not know. Only a struct of another version is copied.
 ///
 /// # Safety
-/// NULL, or `struct_size` and as many bytes as it says are readable.
+/// NULL, or `struct_size` and as many bytes as it says are readable, and still while `'a` lasts.
 #[inline]
-pub(super) unsafe fn versioned<T: Versioned>(pointer: *const T, what: &str) -> Result<T> {
+pub(super) unsafe fn versioned<'a, T: Versioned>(
+    pointer: *const T,
+    copy: &'a mut MaybeUninit<T>,
+    what: &str,
+) -> Result<&'a T> {
     check(pointer, what)?;
     // SAFETY: just checked, readable by the caller's obligation.
     let size = unsafe { claimed_size(pointer)? };
     if size == size_of::<T>() {
-        // SAFETY: the caller promises this many readable bytes.
-        return Ok(unsafe { pointer.read() });
+        // SAFETY: the caller promises this many readable bytes that nobody changes.
+        return Ok(unsafe { &*pointer });
     }
+    // SAFETY: as demanded of the caller, for the size that was just read.
+    unsafe { of_another_version(pointer, size, copy)? };
+    // SAFETY: all zero is valid, and what was copied over it came from a valid value.
+    Ok(unsafe { copy.assume_init_ref() })
+}
+
+/// # Safety
+/// `size` bytes are readable at `pointer`.
+#[cold]
+#[inline(never)]
+unsafe fn of_another_version<T: Versioned>(
+    pointer: *const T,
+    size: usize,
+    copy: &mut MaybeUninit<T>,
+) -> Result<()> {
     let known = size.min(size_of::<T>());
-    let mut value = MaybeUninit::<T>::zeroed();
+    *copy = MaybeUninit::zeroed();
     // SAFETY: `known` bytes are readable there and writable here.
-    unsafe {
-        std::ptr::copy_nonoverlapping(pointer as *const u8, value.as_mut_ptr().cast(), known)
-    };
+    unsafe { pointer.cast::<u8>().copy_to_nonoverlapping(copy.as_mut_ptr().cast(), known) };
     for at in known..size {
         // SAFETY: `size` bytes are readable.
-        if unsafe { *(pointer as *const u8).add(at) } != 0 {
+        if unsafe { *pointer.cast::<u8>().add(at) } != 0 {
             return Err(Error::Unsupported(format!(
                 "{} asks for something that this version of the library does not know",
                 T::NAME
             )));
         }
     }
-    // SAFETY: all zero is valid, and what was copied over it came from a valid value.
-    Ok(unsafe { value.assume_init() })
+    Ok(())
 }
 
 /// Where a struct of the caller's version goes, if anywhere.
@@ -293,16 +333,28 @@ impl<T: Versioned> VersionedOut<T> {
         self.size
     }
 
-    /// Writes what the caller's version has; `struct_size` stays, and so does what is unknown here.
+    /// Writes what the caller's version has. `struct_size` in what is made is the size here; the
+    /// caller's own stays, and so does what is unknown here. Made in place, field by field.
     #[inline]
-    pub(super) fn set(&self, value: T) {
-        if self.is_wanted() {
-            let skip = size_of::<usize>();
-            let from = (&raw const value).cast::<u8>();
-            let bytes = self.size.min(size_of::<T>()) - skip;
-            // SAFETY: within `value` here, and within the bytes promised at construction there.
-            unsafe { std::ptr::copy_nonoverlapping(from.add(skip), self.pointer.add(skip), bytes) };
+    pub(super) fn set(&self, make: impl Fn() -> T) {
+        if !self.is_wanted() {
+            return;
         }
+        if self.size == size_of::<T>() {
+            // SAFETY: aligned as checked at construction, with this many writable bytes.
+            return unsafe { self.pointer.cast::<T>().write(make()) };
+        }
+        self.set_as_another_version(make());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_as_another_version(&self, value: T) {
+        let skip = size_of::<usize>();
+        let bytes = self.size.min(size_of::<T>()) - skip;
+        let from = (&raw const value).cast::<u8>();
+        // SAFETY: within `value` here, and within the bytes promised at construction there.
+        unsafe { from.add(skip).copy_to_nonoverlapping(self.pointer.add(skip), bytes) }
     }
 
     /// The same for element `index` of an array, whose `struct_size` is written too.
@@ -317,6 +369,6 @@ impl<T: Versioned> VersionedOut<T> {
             pointer.cast::<usize>().write(self.size);
             pointer
         };
-        VersionedOut { pointer, ..*self }.set(value);
+        VersionedOut { pointer, ..*self }.set(|| value);
     }
 }

@@ -59,7 +59,8 @@ pub unsafe extern "C" fn holdfast_stats_get(
         // SAFETY: a live handle and a struct of the size it says, by the rules of the header.
         let (store, out) =
             unsafe { (boundary::store(store)?, VersionedOut::required(out, "out")?) };
-        out.set(c_stats(&store.stats()?));
+        let stats = store.stats()?;
+        out.set(|| c_stats(&stats));
         Ok(HOLDFAST_OK)
     })
 }

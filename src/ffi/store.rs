@@ -1,6 +1,7 @@
 //! Open, close, and what concerns the store as a whole.
 
 use std::ffi::{OsStr, c_char, c_int};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -87,9 +88,10 @@ pub unsafe extern "C" fn holdfast_open(
         let (options, flags) = match options.is_null() {
             true => (Options::default(), 0),
             false => {
+                let mut copy = MaybeUninit::uninit();
                 // SAFETY: a struct of the size it says, by the rules of the header.
-                let options = unsafe { boundary::versioned(options, "options")? };
-                (rust_options(&options)?, options.flags)
+                let options = unsafe { boundary::versioned(options, &mut copy, "options")? };
+                (rust_options(options)?, options.flags)
             }
         };
         let path = Path::new(OsStr::from_bytes(address.to_bytes()));

@@ -6,6 +6,7 @@
 )]
 
 use std::ffi::{CStr, c_int};
+use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut};
 
 use super::boundary::{self, Versioned, VersionedOut};
@@ -112,14 +113,15 @@ unsafe impl Versioned for Grown {
 
 #[test]
 fn an_older_callers_struct_is_read_as_far_as_it_goes() {
+    let mut copy = MaybeUninit::uninit();
     let older = Grown { struct_size: 16, first: 1, added: 999 };
-    let read = unsafe { boundary::versioned(&older, "it") }.expect("read");
+    let read = unsafe { boundary::versioned(&older, &mut copy, "it") }.expect("read");
     assert_eq!((read.first, read.added), (1, 0), "what the caller does not have is 0");
     let present = Grown { struct_size: 24, first: 1, added: 2 };
-    assert_eq!(unsafe { boundary::versioned(&present, "it") }.expect("read"), present);
+    assert_eq!(unsafe { boundary::versioned(&present, &mut copy, "it") }.expect("read"), &present);
     for size in [0, 8, 15, 4097, usize::MAX] {
         let wrong = Grown { struct_size: size, ..present };
-        let refused = unsafe { boundary::versioned(&wrong, "it") }.expect_err("refused");
+        let refused = unsafe { boundary::versioned(&wrong, &mut copy, "it") }.expect_err("refused");
         assert!(refused.to_string().contains("sizeof(grown)"), "{refused}");
     }
 }
@@ -128,7 +130,7 @@ fn an_older_callers_struct_is_read_as_far_as_it_goes() {
 fn an_older_callers_struct_is_written_as_far_as_it_goes() {
     let mut older = Grown { struct_size: 16, first: 0, added: 999 };
     let out = unsafe { VersionedOut::required(&mut older, "it") }.expect("writable");
-    out.set(Grown { struct_size: 24, first: 5, added: 6 });
+    out.set(|| Grown { struct_size: 24, first: 5, added: 6 });
     assert_eq!(older, Grown { struct_size: 16, first: 5, added: 999 });
 }
 
@@ -139,12 +141,13 @@ fn a_newer_callers_unknown_field_must_be_zero() {
         known: Grown,
         unknown: [u8; 8],
     }
+    let mut copy = MaybeUninit::uninit();
     let mut newer = Newer { known: Grown { struct_size: 32, first: 1, added: 2 }, unknown: [0; 8] };
     let pointer = (&raw const newer).cast::<Grown>();
-    assert_eq!(unsafe { boundary::versioned(pointer, "it") }.expect("read").added, 2);
+    assert_eq!(unsafe { boundary::versioned(pointer, &mut copy, "it") }.expect("read").added, 2);
     newer.unknown[7] = 1;
     let pointer = (&raw const newer).cast::<Grown>();
-    let refused = unsafe { boundary::versioned(pointer, "it") }.expect_err("refused");
+    let refused = unsafe { boundary::versioned(pointer, &mut copy, "it") }.expect_err("refused");
     assert_eq!(refused.code(), HOLDFAST_E_UNSUPPORTED);
 }
 
