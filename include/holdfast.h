@@ -645,9 +645,9 @@ int holdfast_open(const char *address,
  * Closes a handle and frees it. NULL is allowed and does nothing.
  *
  * The last handle that this process has of a store ends the attachment: session locks that the
- * process still holds are free for others, and what was written is synced, so that the next start
- * needs no rebuild even after a reboot. Without it (a process that is killed) nothing is lost
- * either.
+ * process still holds are free for others. If no other process has the store open, everything is
+ * synced, so that the next start needs no rebuild even after a reboot. A process that ends without
+ * this call loses nothing either; only that rebuild may be due.
  *
  * No thread may be in a call with this handle or use it afterwards. May block for the disk. In the
  * child of a fork it concerns the child alone. Reports nothing.

@@ -75,6 +75,14 @@ has_soname() {
     readelf -d "$LIB/libholdfast.so" | grep -F 'Library soname: [libholdfast.so.0]'
 }
 
+embeds_quietly() { # a plug-in that contains the static library exports nothing of it
+    printf '#include <holdfast.h>\nint plug(void);\nint plug(void) { return %s; }\n' \
+        'holdfast_abi_version()' >"$out/plug.c"
+    gcc -std=c11 $warnings -I"$root/include" -shared -fPIC "$out/plug.c" -o "$out/plug.so" \
+        $static -Wl,--exclude-libs,libholdfast.a
+    [ "$(nm -D --defined-only "$out/plug.so" | awk '{print $3}')" = plug ]
+}
+
 exact_count() { # PROGRAM: 40 of it at the same time count to 40
     local store last
     store=$(mktemp -d "$out/store.XXXXXX")
@@ -121,6 +129,7 @@ if [ $# -eq 0 ]; then
 
     check "only the header's functions are exported" only_our_symbols "$LIB/libholdfast.so"
     check "SONAME" has_soname
+    check "a plug-in can embed the static library" embeds_quietly
 fi
 
 echo "$passed passed, $failed failed"
