@@ -146,8 +146,10 @@
  *
  * The library starts a thread in your process (named "holdfast", all signals blocked) at the first
  * write after a while: it syncs in periodic mode and reclaims what has expired, and ends when there
- * is nothing to do. HOLDFAST_NO_THREAD forbids it. No call is safe inside a signal handler, and
- * none is a cancellation point that you can rely on: do not cancel threads in calls.
+ * is nothing to do, and within 50 ms of the last close. HOLDFAST_NO_THREAD forbids it.
+ *
+ * No call is safe inside a signal handler, and none is a cancellation point that you can rely on:
+ * do not cancel threads in calls.
  *
  *
  * 8. PROCESSES AND FORK
@@ -326,7 +328,7 @@
  */
 #define HOLDFAST_NO_THREAD 8
 
-/** holdfast_options.flags: a new store hashes its keys with SipHash-1-3, for keys from strangers. */
+/** holdfast_options.flags: a new store hashes keys with SipHash-1-3: for keys from strangers. */
 #define HOLDFAST_SIPHASH 16
 
 /** holdfast_options.sync: what the store has; of a new store HOLDFAST_SYNC_PERIODIC. */
@@ -643,9 +645,9 @@ int holdfast_open(const char *address,
  * Closes a handle and frees it. NULL is allowed and does nothing.
  *
  * The last handle that this process has of a store ends the attachment: session locks that the
- * process still holds are free for others, and what was written is synced, so that the next start
- * needs no rebuild even after a reboot. Without it (a process that is killed) nothing is lost
- * either.
+ * process still holds are free for others. If no other process has the store open, everything is
+ * synced, so that the next start needs no rebuild even after a reboot. A process that ends without
+ * this call loses nothing either; only that rebuild may be due.
  *
  * No thread may be in a call with this handle or use it afterwards. May block for the disk. In the
  * child of a fork it concerns the child alone. Reports nothing.

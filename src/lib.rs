@@ -1,4 +1,46 @@
 //! Holdfast: a session store that many processes share, with no server between them.
+//!
+//! A store is a directory. Any number of processes of one kernel open it and keep values there
+//! under keys, each with a lifetime, in a log that all of them have mapped. A process may be killed
+//! at any instruction: what it was told to be stored is stored, what it was doing is done or not
+//! done, its session locks are free, and nobody waits for it. See [`Store`] for the verbs and
+//! [`Options`] for what a store is made with; C programs read `include/holdfast.h`.
+//!
+//! # The rooms
+//!
+//! Arrows run one way: a room names only rooms of a lower rank.
+//!
+//! | rank | room | what it is |
+//! |---|---|---|
+//! | 0 | [`error`], `limits` | every failure with its number and sentence; every maximum |
+//! | 1 | `sys` | the operating system and shared memory: mapping, latch, liveness, clock, disk |
+//! | 2 | `key`, `options` | keys and options, checked once at the edge |
+//! | 2 | `arena` | the mapped files of a store and where each word of them lies |
+//! | 3 | `index` | hash of a key -> where its record is |
+//! | 3 | `log` | records, segments, lanes: append, read, walk |
+//! | 3 | `lock` | session locks: who has them, who waits, fences |
+//! | 4 | `store` | the verbs, and what they need: attach, recover, sweep, sync |
+//! | 6 | `ffi` | the C ABI: every pointer, length, panic and code is converted there |
+//!
+//! `index`, `log` and `lock` do not know each other; `store` brings them together. `unsafe` is in
+//! `sys` and `ffi` only, and forbidden everywhere else.
+//!
+//! How a write comes to be: [`Store::put`] makes a `key`, latches its stripe of the `index`, lets
+//! the `lock` room confirm the fence, appends a record to a lane of the `log`, publishes it by one
+//! store to the slot, and, as the sync mode says, waits for the disk. A read takes nothing and
+//! waits for nobody: it copies, then looks whether anything moved.
+//!
+//! # What is deliberately not here
+//!
+//! - No server, and no process that must run for the others to work.
+//! - No pthread object and no process id in shared memory: neither survives namespaces and death.
+//! - No reference into the mapping: other processes write there at any time. Bytes are copied out
+//!   and checked before they are believed.
+//! - No list of readers: a reader that dies or stops costs nobody anything.
+//! - No journal and no undo: a record proves itself by its checksum, and index and meta can be
+//!   rebuilt from the log.
+//! - No logger, no signal handler, no allocator of its own, and nothing at all before the first
+//!   open: it lives in other people's processes.
 #![deny(unsafe_code)]
 
 mod arena;

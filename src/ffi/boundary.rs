@@ -1,22 +1,16 @@
-//! Where C ends: every check of a pointer, a length or a struct size, the net under panics, and
-//! the sentence of the last failure.
+//! Where C ends: every check of a pointer, a length, a number or a struct size.
 //!
 //! What C passes is believed only as far as nothing else is possible: a pointer that is not NULL
-//! is taken to point at what its type says. All else is checked before it is used. The way of a
-//! call that succeeds writes no thread-local and formats no text.
+//! is taken to point at what its type says. All else is checked before it is used, once, and
+//! leaves here as a type of the library.
 
-use std::any::Any;
-use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::fmt::{self, Write};
+use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit};
-use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use super::results::{HOLDFAST_TTL_DEFAULT, HOLDFAST_TTL_NEVER};
-use super::types::{holdfast_buffer, holdfast_lock, holdfast_store};
+use super::types::{holdfast_lock, holdfast_store};
 use crate::error::{Error, Result};
 use crate::limits::KEY_MAX;
 use crate::lock::Held;
@@ -27,99 +21,51 @@ use crate::store::Store;
 const ADDRESS_MAX: usize = 4096;
 /// No struct of any version is larger; what claims to be was never initialised.
 const STRUCT_MAX: usize = 4096;
-/// Room for one sentence. Fixed, so that it needs no destructor when the thread ends.
-const SENTENCE_MAX: usize = 2048;
-
-/// Runs the body of an exported function: its failure or panic becomes a number and a sentence.
-#[inline]
-pub(super) fn guarded(body: impl FnOnce() -> Result<c_int>) -> c_int {
-    match catch_unwind(AssertUnwindSafe(|| {
-        hook::entered();
-        body()
-    })) {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => failed(error),
-        Err(payload) => panicked(payload),
-    }
-}
-
-#[cold]
-fn failed(error: Error) -> c_int {
-    let told = catch_unwind(AssertUnwindSafe(|| say(format_args!("{error}"))));
-    if told.is_err() {
-        say(format_args!("a failure that could not be put into words"));
-    }
-    error.code()
-}
-
-#[cold]
-fn panicked(payload: Box<dyn Any + Send>) -> c_int {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message");
-    failed(Error::Panic(text.to_owned()))
-}
-
-thread_local! {
-    static SENTENCE: UnsafeCell<[u8; SENTENCE_MAX]> =
-        const { UnsafeCell::new([0; SENTENCE_MAX]) };
-}
-
-/// Writes text into a fixed room; what does not fit is left out, the last byte stays 0.
-struct Line<'a> {
-    room: &'a mut [u8],
-    len: usize,
-}
-
-impl Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let most = (self.room.len() - 1 - self.len).min(text.len());
-        let fits = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        for (to, from) in self.room[self.len..].iter_mut().zip(&text.as_bytes()[..fits]) {
-            // A NUL (in a path, say) would end the sentence early for C.
-            *to = if *from == 0 { b'?' } else { *from };
-        }
-        self.len += fits;
-        if fits == text.len() { Ok(()) } else { Err(fmt::Error) }
-    }
-}
-
-fn say(what: fmt::Arguments) {
-    SENTENCE.with(|sentence| {
-        // SAFETY: this thread's own, and no reference to it outlives this closure: C reads it
-        // through a pointer between the calls of this thread only.
-        let room = unsafe { &mut *sentence.get() };
-        let mut line = Line { room, len: 0 };
-        // An error means that the sentence was cut: what is there is still a sentence.
-        let _ = line.write_fmt(what);
-        let end = line.len;
-        room[end] = 0;
-    });
-}
-
-/// The sentence of this thread's last failure, which is empty if there was none.
-pub(super) fn sentence() -> *const c_char {
-    SENTENCE.with(|sentence| sentence.get() as *const c_char)
-}
 
 pub(super) fn invalid(what: impl Into<String>) -> Error {
     Error::Invalid(what.into())
 }
 
 #[cold]
+#[inline(never)]
 fn null(what: &str) -> Error {
     invalid(format!("{what} is NULL"))
 }
 
 #[cold]
+#[inline(never)]
 fn misaligned(what: &str) -> Error {
     invalid(format!("{what} is not aligned as its type demands"))
 }
 
+// Words for a refusal are made out of line: a call that is in order keeps a small frame.
+
+#[cold]
+#[inline(never)]
+fn not_a_key(len: usize) -> Error {
+    invalid(format!("a key has 1 to {KEY_MAX} bytes, this one {len}"))
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_length(what: &str, len: usize) -> Error {
+    invalid(format!("{what} of {len} bytes: nothing is that long"))
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_size(name: &str, size: usize) -> Error {
+    invalid(format!("{name}.struct_size is {size}; set it to sizeof({name})"))
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_ttl(ttl_ms: i64) -> Error {
+    invalid(format!("ttl_ms is {ttl_ms}; it is > 0, 0 (default) or -1 (never)"))
+}
+
 #[inline]
-fn check<T>(pointer: *const T, what: &str) -> Result<()> {
+pub(super) fn check<T>(pointer: *const T, what: &str) -> Result<()> {
     if pointer.is_null() {
         return Err(null(what));
     }
@@ -147,7 +93,7 @@ pub(super) unsafe fn store<'a>(handle: *const holdfast_store) -> Result<&'a Stor
 #[inline]
 pub(super) unsafe fn key<'a>(pointer: *const c_void, len: usize) -> Result<&'a [u8]> {
     if len == 0 || len > KEY_MAX {
-        return Err(invalid(format!("a key has 1 to {KEY_MAX} bytes, this one {len}")));
+        return Err(not_a_key(len));
     }
     // SAFETY: as demanded of the caller.
     unsafe { bytes(pointer, len, "key") }
@@ -174,7 +120,7 @@ unsafe fn bytes<'a>(pointer: *const c_void, len: usize, what: &str) -> Result<&'
         return Err(null(what));
     }
     if len > isize::MAX as usize {
-        return Err(invalid(format!("{what} of {len} bytes: nothing is that long")));
+        return Err(not_a_length(what, len));
     }
     // SAFETY: not NULL, of a length that an object can have; readable and still by the caller's
     // obligation.
@@ -204,7 +150,7 @@ pub(super) fn ttl(ttl_ms: i64) -> Result<Ttl> {
         HOLDFAST_TTL_DEFAULT => Ok(Ttl::Default),
         HOLDFAST_TTL_NEVER => Ok(Ttl::Never),
         1.. => Ok(Ttl::Millis(ttl_ms as u64)),
-        _ => Err(invalid(format!("ttl_ms is {ttl_ms}; it is > 0, 0 (default) or -1 (never)"))),
+        _ => Err(not_a_ttl(ttl_ms)),
     }
 }
 
@@ -291,46 +237,58 @@ unsafe fn claimed_size<T: Versioned>(pointer: *const T) -> Result<usize> {
     // SAFETY: the first field, by the trait's and the caller's obligations.
     let size = unsafe { (pointer as *const usize).read() };
     if size < T::FIRST_SIZE || size > STRUCT_MAX {
-        return Err(invalid(format!(
-            "{}.struct_size is {size}; set it to sizeof({})",
-            T::NAME,
-            T::NAME
-        )));
+        return Err(not_a_size(T::NAME, size));
     }
     Ok(size)
 }
 
 /// Reads a struct of any version: fields that an older caller does not have are 0. A newer caller
-/// may use no field that this library does not know.
+/// may use no field that this library does not know. Only a struct of another version is copied.
 ///
 /// # Safety
-/// NULL, or `struct_size` and as many bytes as it says are readable.
+/// NULL, or `struct_size` and as many bytes as it says are readable, and still while `'a` lasts.
 #[inline]
-pub(super) unsafe fn versioned<T: Versioned>(pointer: *const T, what: &str) -> Result<T> {
+pub(super) unsafe fn versioned<'a, T: Versioned>(
+    pointer: *const T,
+    copy: &'a mut MaybeUninit<T>,
+    what: &str,
+) -> Result<&'a T> {
     check(pointer, what)?;
     // SAFETY: just checked, readable by the caller's obligation.
     let size = unsafe { claimed_size(pointer)? };
     if size == size_of::<T>() {
-        // SAFETY: the caller promises this many readable bytes.
-        return Ok(unsafe { pointer.read() });
+        // SAFETY: the caller promises this many readable bytes that nobody changes.
+        return Ok(unsafe { &*pointer });
     }
+    // SAFETY: as demanded of the caller, for the size that was just read.
+    unsafe { of_another_version(pointer, size, copy)? };
+    // SAFETY: all zero is valid, and what was copied over it came from a valid value.
+    Ok(unsafe { copy.assume_init_ref() })
+}
+
+/// # Safety
+/// `size` bytes are readable at `pointer`.
+#[cold]
+#[inline(never)]
+unsafe fn of_another_version<T: Versioned>(
+    pointer: *const T,
+    size: usize,
+    copy: &mut MaybeUninit<T>,
+) -> Result<()> {
     let known = size.min(size_of::<T>());
-    let mut value = MaybeUninit::<T>::zeroed();
+    *copy = MaybeUninit::zeroed();
     // SAFETY: `known` bytes are readable there and writable here.
-    unsafe {
-        std::ptr::copy_nonoverlapping(pointer as *const u8, value.as_mut_ptr().cast(), known)
-    };
+    unsafe { pointer.cast::<u8>().copy_to_nonoverlapping(copy.as_mut_ptr().cast(), known) };
     for at in known..size {
         // SAFETY: `size` bytes are readable.
-        if unsafe { *(pointer as *const u8).add(at) } != 0 {
+        if unsafe { *pointer.cast::<u8>().add(at) } != 0 {
             return Err(Error::Unsupported(format!(
                 "{} asks for something that this version of the library does not know",
                 T::NAME
             )));
         }
     }
-    // SAFETY: all zero is valid, and what was copied over it came from a valid value.
-    Ok(unsafe { value.assume_init() })
+    Ok(())
 }
 
 /// Where a struct of the caller's version goes, if anywhere.
@@ -375,16 +333,28 @@ impl<T: Versioned> VersionedOut<T> {
         self.size
     }
 
-    /// Writes what the caller's version has; `struct_size` stays, and so does what is unknown here.
+    /// Writes what the caller's version has. `struct_size` in what is made is the size here; the
+    /// caller's own stays, and so does what is unknown here. Made in place, field by field.
     #[inline]
-    pub(super) fn set(&self, value: T) {
-        if self.is_wanted() {
-            let skip = size_of::<usize>();
-            let from = (&raw const value).cast::<u8>();
-            let bytes = self.size.min(size_of::<T>()) - skip;
-            // SAFETY: within `value` here, and within the bytes promised at construction there.
-            unsafe { std::ptr::copy_nonoverlapping(from.add(skip), self.pointer.add(skip), bytes) };
+    pub(super) fn set(&self, make: impl Fn() -> T) {
+        if !self.is_wanted() {
+            return;
         }
+        if self.size == size_of::<T>() {
+            // SAFETY: aligned as checked at construction, with this many writable bytes.
+            return unsafe { self.pointer.cast::<T>().write(make()) };
+        }
+        self.set_as_another_version(make());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_as_another_version(&self, value: T) {
+        let skip = size_of::<usize>();
+        let bytes = self.size.min(size_of::<T>()) - skip;
+        let from = (&raw const value).cast::<u8>();
+        // SAFETY: within `value` here, and within the bytes promised at construction there.
+        unsafe { from.add(skip).copy_to_nonoverlapping(self.pointer.add(skip), bytes) }
     }
 
     /// The same for element `index` of an array, whose `struct_size` is written too.
@@ -399,126 +369,6 @@ impl<T: Versioned> VersionedOut<T> {
             pointer.cast::<usize>().write(self.size);
             pointer
         };
-        VersionedOut { pointer, ..*self }.set(value);
+        VersionedOut { pointer, ..*self }.set(|| value);
     }
-}
-
-/// A caller's buffer as a `Vec` for the time of a call; it goes back however the call ends.
-pub(super) struct Lent {
-    buffer: *mut holdfast_buffer,
-    bytes: ManuallyDrop<Vec<u8>>,
-    shown: bool,
-}
-
-impl Lent {
-    /// # Safety
-    /// NULL, or a buffer that was zero at first, has been changed by this library only, and is
-    /// used by no other call until this value is dropped.
-    #[inline]
-    pub(super) unsafe fn take(buffer: *mut holdfast_buffer) -> Result<Lent> {
-        check(buffer, "value (the buffer)")?;
-        // SAFETY: not NULL and aligned; readable by the caller's obligation.
-        let holdfast_buffer { data, len, capacity } = unsafe { buffer.read() };
-        if data.is_null() != (capacity == 0) || len > capacity || capacity > isize::MAX as usize {
-            return Err(invalid(
-                "a holdfast_buffer starts as all zero and is changed by the library only",
-            ));
-        }
-        let bytes = match capacity {
-            0 => Vec::new(),
-            // SAFETY: pointer and capacity came from a `Vec<u8>` in `drop` below, which gave them
-            // away; length 0 claims nothing about the bytes.
-            _ => unsafe { Vec::from_raw_parts(data, 0, capacity) },
-        };
-        Ok(Lent { buffer, bytes: ManuallyDrop::new(bytes), shown: false })
-    }
-
-    /// Empties a buffer that is used later in the call.
-    ///
-    /// # Safety
-    /// As for [`Lent::take`].
-    #[inline]
-    pub(super) unsafe fn empty(buffer: *mut holdfast_buffer) -> Result<()> {
-        // SAFETY: as demanded of the caller.
-        unsafe { Lent::take(buffer) }.map(drop)
-    }
-
-    /// The call ended well: the caller is to see the bytes. Otherwise it sees none.
-    #[inline]
-    pub(super) fn show(&mut self) {
-        self.shown = true;
-    }
-}
-
-impl Deref for Lent {
-    type Target = Vec<u8>;
-
-    #[inline]
-    fn deref(&self) -> &Vec<u8> {
-        &self.bytes
-    }
-}
-
-impl DerefMut for Lent {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-}
-
-impl Drop for Lent {
-    #[inline]
-    fn drop(&mut self) {
-        let len = if self.shown { self.bytes.len() } else { 0 };
-        let capacity = self.bytes.capacity();
-        let data = match capacity {
-            0 => std::ptr::null_mut(),
-            _ => self.bytes.as_mut_ptr(),
-        };
-        // SAFETY: writable as promised to `take`; the Vec is never dropped, so the memory has one
-        // owner again: the caller.
-        unsafe { self.buffer.write(holdfast_buffer { data, len, capacity }) };
-    }
-}
-
-/// Frees a buffer's memory and zeroes it.
-///
-/// # Safety
-/// As for [`Lent::take`].
-pub(super) unsafe fn free(buffer: *mut holdfast_buffer) -> Result<()> {
-    // SAFETY: as demanded of the caller.
-    let mut lent = unsafe { Lent::take(buffer)? };
-    *lent.bytes = Vec::new();
-    Ok(())
-}
-
-/// A test's way to make the next calls of this thread panic at the boundary.
-pub(super) mod hook {
-    #[cfg(any(test, feature = "faults"))]
-    mod armed {
-        use std::cell::Cell;
-
-        thread_local! {
-            static CALLS: Cell<u32> = const { Cell::new(0) };
-        }
-
-        /// The next `calls` exported functions that this thread calls panic.
-        pub(crate) fn arm(calls: u32) {
-            CALLS.set(calls);
-        }
-
-        pub(crate) fn entered() {
-            if CALLS.get() > 0 {
-                CALLS.set(CALLS.get() - 1);
-                panic!("injected by a test");
-            }
-        }
-    }
-
-    #[cfg(any(test, feature = "faults"))]
-    pub(crate) use armed::*;
-
-    #[cfg(not(any(test, feature = "faults")))]
-    #[inline(always)]
-    pub(crate) fn entered() {}
 }

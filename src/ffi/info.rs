@@ -2,7 +2,8 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::boundary::{self, VersionedOut, guarded};
+use super::boundary::{self, VersionedOut};
+use super::failure::{self, guarded};
 use super::results::*;
 use super::types::*;
 use crate::options::Sync;
@@ -40,7 +41,7 @@ pub extern "C" fn holdfast_result_name(result: c_int) -> *const c_char {
 /// library, at most until the thread ends; never free it. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn holdfast_last_error() -> *const c_char {
-    boundary::sentence()
+    failure::sentence()
 }
 
 /// Reads counters and sizes of the store, over all processes.
@@ -58,7 +59,8 @@ pub unsafe extern "C" fn holdfast_stats_get(
         // SAFETY: a live handle and a struct of the size it says, by the rules of the header.
         let (store, out) =
             unsafe { (boundary::store(store)?, VersionedOut::required(out, "out")?) };
-        out.set(c_stats(&store.stats()?));
+        let stats = store.stats()?;
+        out.set(|| c_stats(&stats));
         Ok(HOLDFAST_OK)
     })
 }
@@ -113,4 +115,14 @@ fn c_stats(stats: &Stats) -> holdfast_stats {
         default_ttl_ms: lifetime(stats.default_ttl_ms),
         max_ttl_ms: lifetime(stats.max_ttl_ms),
     }
+}
+
+/// For tests of programs that embed the library: the next `calls` calls of this thread that can
+/// fail do so with HOLDFAST_E_PANIC.
+///
+/// cbindgen:ignore
+#[cfg(feature = "faults")]
+#[unsafe(no_mangle)]
+pub extern "C" fn holdfast_test_panic(calls: c_int) {
+    failure::hook::arm(calls.max(0) as u32);
 }

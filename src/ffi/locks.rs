@@ -1,9 +1,12 @@
 //! Session locks: take, renew, give back, list; and the opening of a session in one call.
 
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use super::boundary::{self, Lent, Out, VersionedOut, guarded, invalid};
+use super::boundary::{self, Out, VersionedOut, invalid};
+use super::buffer::Lent;
+use super::failure::guarded;
 use super::results::*;
 use super::types::*;
 use super::values;
@@ -44,16 +47,17 @@ pub unsafe extern "C" fn holdfast_lock_acquire(
     holder: *mut holdfast_holder,
 ) -> c_int {
     guarded(|| {
+        let mut copy = MaybeUninit::uninit();
         // SAFETY: live handle, readable key, structs of the size they say, NULL where allowed, by
         // the rules of the header.
         let (store, key, wait, lock, holder) = unsafe {
             let store = boundary::store(store)?;
             let key = boundary::key(key, key_len)?;
-            let wait = boundary::versioned(wait, "wait")?;
+            let wait = boundary::versioned(wait, &mut copy, "wait")?;
             let lock = Out::required(lock, "lock")?;
             (store, key, wait, lock, VersionedOut::optional(holder, "holder")?)
         };
-        let (result, _) = acquire(store, key, cookie, &wait, &lock, &holder)?;
+        let (result, _) = acquire(store, key, cookie, wait, &lock, &holder)?;
         Ok(result)
     })
 }
@@ -76,19 +80,18 @@ fn acquire(
         0.. => Some(Duration::from_millis(asked.timeout_ms as u64)),
         ms => return Err(invalid(format!("wait.timeout_ms is {ms}; it is >= 0, or -1"))),
     };
+    let (stop, context) = (asked.stop, asked.stop_context);
     // SAFETY: a function that takes this context and returns, by the rules of the header.
-    let call =
-        |stop: unsafe extern "C" fn(*mut c_void) -> c_int| unsafe { stop(asked.stop_context) != 0 };
-    let ask = || asked.stop.is_some_and(call);
+    let ask = || stop.is_some_and(|stop| unsafe { stop(context) != 0 });
     let wait = Wait {
         timeout,
         lease: boundary::lease(asked.lease_ms)?,
         max_waiters: asked.max_waiters,
-        stop: if asked.stop.is_some() { Some(&ask) } else { None },
+        stop: if stop.is_some() { Some(&ask) } else { None },
     };
     let refused = |result: c_int, by: Holder| {
         lock.set(holdfast_lock::default());
-        holder.set(holdfast_holder {
+        holder.set(|| holdfast_holder {
             struct_size: size_of::<holdfast_holder>(),
             pid: by.pid,
             age_ms: by.age_ms,
@@ -212,25 +215,26 @@ pub unsafe extern "C" fn holdfast_session_open(
     holder: *mut holdfast_holder,
 ) -> c_int {
     guarded(|| {
+        let mut copy = MaybeUninit::uninit();
         // SAFETY: live handle, readable key, the library's buffer, structs of the size they say,
         // NULL where allowed, by the rules of the header.
         let (store, key, wait, item, lock, holder) = unsafe {
             Lent::empty(value)?;
             let store = boundary::store(store)?;
             let key = boundary::key(key, key_len)?;
-            let wait = boundary::versioned(wait, "wait")?;
+            let wait = boundary::versioned(wait, &mut copy, "wait")?;
             let item = VersionedOut::optional(item, "item")?;
             let lock = Out::required(lock, "lock")?;
             (store, key, wait, item, lock, VersionedOut::optional(holder, "holder")?)
         };
-        let (result, held) = acquire(store, key, cookie, &wait, &lock, &holder)?;
+        let (result, held) = acquire(store, key, cookie, wait, &lock, &holder)?;
         if held.is_none() {
             return Ok(result);
         }
         let mut opening = Opening { store, key, held, lock };
         // SAFETY: as above; the buffer was left alone while the lock was waited for.
         let mut value = unsafe { Lent::take(value)? };
-        let found = store.get(key, &mut value)?;
+        let found = store.get(key, &mut value);
         let result = values::read(store, found, &mut value, &item)?;
         opening.held = None;
         Ok(result)

@@ -1,8 +1,9 @@
 //! The C ABI: everything that C, PHP and other languages see of Holdfast.
 //!
 //! Each exported function checks its arguments, calls one verb of [`crate::Store`] and turns the
-//! answer into a number. All checks of pointers, lengths and struct sizes, the net under panics
-//! and the error sentences are in [`boundary`]; the other files hold no rule of their own. The doc
+//! answer into a number. All checks of pointers, lengths and struct sizes are in [`boundary`] and
+//! [`buffer`], the net under panics and the error sentences in [`failure`]; the other files hold no
+//! rule of their own. The doc
 //! comments in these files *are* the C manual: `include/holdfast.h` is generated from them, with
 //! the introduction from `include/cbindgen.toml`, and a test compares it with the committed one.
 //!
@@ -13,6 +14,8 @@
 //! parameter order and numbers are never changed and never reused; structs only grow at the end.
 
 mod boundary;
+mod buffer;
+mod failure;
 mod info;
 mod locks;
 mod results;

@@ -66,7 +66,7 @@ pub const HOLDFAST_FORCE_FILESYSTEM: u32 = 4;
 /// holdfast_options.flags: never start a thread in this process. The operation that finds a sync
 /// due does it then, and nothing is synced while no operation comes.
 pub const HOLDFAST_NO_THREAD: u32 = 8;
-/// holdfast_options.flags: a new store hashes its keys with SipHash-1-3, for keys from strangers.
+/// holdfast_options.flags: a new store hashes keys with SipHash-1-3: for keys from strangers.
 pub const HOLDFAST_SIPHASH: u32 = 16;
 
 /// holdfast_options.sync: what the store has; of a new store HOLDFAST_SYNC_PERIODIC.

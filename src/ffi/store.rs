@@ -1,12 +1,15 @@
 //! Open, close, and what concerns the store as a whole.
 
 use std::ffi::{OsStr, c_char, c_int};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::boundary::{self, Out, guarded, invalid};
+use super::boundary::{self, Out, invalid};
+use super::buffer;
+use super::failure::guarded;
 use super::results::*;
 use super::types::*;
 use crate::error::{Error, Result};
@@ -85,9 +88,10 @@ pub unsafe extern "C" fn holdfast_open(
         let (options, flags) = match options.is_null() {
             true => (Options::default(), 0),
             false => {
+                let mut copy = MaybeUninit::uninit();
                 // SAFETY: a struct of the size it says, by the rules of the header.
-                let options = unsafe { boundary::versioned(options, "options")? };
-                (rust_options(&options)?, options.flags)
+                let options = unsafe { boundary::versioned(options, &mut copy, "options")? };
+                (rust_options(options)?, options.flags)
             }
         };
         let path = Path::new(OsStr::from_bytes(address.to_bytes()));
@@ -171,9 +175,9 @@ fn rust_options(asked: &holdfast_options) -> Result<Options> {
 /// Closes a handle and frees it. NULL is allowed and does nothing.
 ///
 /// The last handle that this process has of a store ends the attachment: session locks that the
-/// process still holds are free for others, and what was written is synced, so that the next start
-/// needs no rebuild even after a reboot. Without it (a process that is killed) nothing is lost
-/// either.
+/// process still holds are free for others. If no other process has the store open, everything is
+/// synced, so that the next start needs no rebuild even after a reboot. A process that ends without
+/// this call loses nothing either; only that rebuild may be due.
 ///
 /// No thread may be in a call with this handle or use it afterwards. May block for the disk. In the
 /// child of a fork it concerns the child alone. Reports nothing.
@@ -198,7 +202,7 @@ pub unsafe extern "C" fn holdfast_buffer_free(buffer: *mut holdfast_buffer) {
     guarded(|| {
         if !buffer.is_null() {
             // SAFETY: a buffer of the library that no call uses, by the rules of the header.
-            unsafe { boundary::free(buffer)? };
+            unsafe { buffer::free(buffer)? };
         }
         Ok(HOLDFAST_OK)
     });

@@ -2,7 +2,9 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::boundary::{self, Lent, Out, VersionedOut, guarded};
+use super::boundary::{self, Out, VersionedOut};
+use super::buffer::Lent;
+use super::failure::guarded;
 use super::results::*;
 use super::types::*;
 use crate::error::Result;
@@ -38,7 +40,7 @@ pub unsafe extern "C" fn holdfast_get(
             let store = boundary::store(store)?;
             (value, store, boundary::key(key, key_len)?, VersionedOut::optional(item, "item")?)
         };
-        let found = store.get(key, &mut value)?;
+        let found = store.get(key, &mut value);
         read(store, found, &mut value, &item)
     })
 }
@@ -67,7 +69,7 @@ pub unsafe extern "C" fn holdfast_get_touch(
             let store = boundary::store(store)?;
             (value, store, boundary::key(key, key_len)?, VersionedOut::optional(item, "item")?)
         };
-        let found = store.get_touch(key, boundary::ttl(ttl_ms)?, &mut value)?;
+        let found = store.get_touch(key, boundary::ttl(ttl_ms)?, &mut value);
         read(store, found, &mut value, &item)
     })
 }
@@ -94,12 +96,11 @@ pub unsafe extern "C" fn holdfast_exists(
             let store = boundary::store(store)?;
             (store, boundary::key(key, key_len)?, VersionedOut::optional(item, "item")?)
         };
-        match store.exists(key)? {
-            None => Ok(HOLDFAST_MISSING),
-            Some(found) => {
-                describe(store, &found, &item)?;
-                Ok(HOLDFAST_OK)
-            }
+        let found = store.exists(key);
+        match &found {
+            Ok(Some(found)) => describe(store, found, &item),
+            Ok(None) => Ok(HOLDFAST_MISSING),
+            Err(_) => found.map(|_| HOLDFAST_OK),
         }
     })
 }
@@ -108,24 +109,30 @@ pub unsafe extern "C" fn holdfast_exists(
 #[inline]
 pub(super) fn read(
     store: &Store,
-    found: Option<Item>,
+    found: Result<Option<Item>>,
     value: &mut Lent,
     item: &VersionedOut<holdfast_item>,
 ) -> Result<c_int> {
-    let Some(found) = found else { return Ok(HOLDFAST_MISSING) };
-    describe(store, &found, item)?;
-    value.show();
-    Ok(HOLDFAST_OK)
+    // By reference: moving it costs more than all else here.
+    match &found {
+        Ok(Some(found)) => {
+            let result = describe(store, found, item)?;
+            value.show();
+            Ok(result)
+        }
+        Ok(None) => Ok(HOLDFAST_MISSING),
+        Err(_) => found.map(|_| HOLDFAST_OK),
+    }
 }
 
 #[inline]
-fn describe(store: &Store, found: &Item, item: &VersionedOut<holdfast_item>) -> Result<()> {
+fn describe(store: &Store, found: &Item, item: &VersionedOut<holdfast_item>) -> Result<c_int> {
     if item.is_wanted() {
         let ttl_ms = match found.expires_ms {
             0 => HOLDFAST_TTL_NEVER,
             at => at.saturating_sub(store.now_ms()?) as i64,
         };
-        item.set(holdfast_item {
+        item.set(|| holdfast_item {
             struct_size: size_of::<holdfast_item>(),
             version: found.version,
             ttl_ms,
@@ -134,7 +141,7 @@ fn describe(store: &Store, found: &Item, item: &VersionedOut<holdfast_item>) -> 
             reserved: 0,
         });
     }
-    Ok(())
+    Ok(HOLDFAST_OK)
 }
 
 /// Stores a value, whatever was there.

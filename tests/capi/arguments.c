@@ -89,7 +89,8 @@ static void newer_callers(const char *path)
     options.known.max_bytes = 16 << 20;
     holdfast_store *store = NULL;
     options.added = 1;
-    EXPECT_SAID(HOLDFAST_E_UNSUPPORTED, "holdfast_options", holdfast_open(path, &options.known, &store));
+    EXPECT_SAID(HOLDFAST_E_UNSUPPORTED, "holdfast_options",
+                holdfast_open(path, &options.known, &store));
     CHECK(store == NULL);
     options.added = 0;
     EXPECT(HOLDFAST_OK, holdfast_open(path, &options.known, &store));
@@ -115,7 +116,8 @@ static void newer_callers(const char *path)
     EXPECT(HOLDFAST_OK, holdfast_lock_acquire(store, S("k"), 1, &wait.known, &lock, NULL));
     EXPECT(HOLDFAST_OK, holdfast_lock_release(store, S("k"), &lock));
     wait.added = 1;
-    EXPECT(HOLDFAST_E_UNSUPPORTED, holdfast_lock_acquire(store, S("k"), 1, &wait.known, &lock, NULL));
+    EXPECT(HOLDFAST_E_UNSUPPORTED,
+           holdfast_lock_acquire(store, S("k"), 1, &wait.known, &lock, NULL));
 
     struct {
         holdfast_lock_info known;

@@ -83,7 +83,8 @@ static void session(holdfast_store *store, holdfast_buffer *value)
     holdfast_wait wait = wait_for(0, 0);
     holdfast_item item = new_item();
     holdfast_lock lock;
-    EXPECT(HOLDFAST_OK, holdfast_session_open(store, S("large"), 1, &wait, value, &item, &lock, NULL));
+    EXPECT(HOLDFAST_OK,
+           holdfast_session_open(store, S("large"), 1, &wait, value, &item, &lock, NULL));
     EXPECT(HOLDFAST_OK, holdfast_touch(store, S("large"), HOLDFAST_TTL_NEVER, &lock));
     EXPECT(HOLDFAST_OK, holdfast_set(store, S("small"), S("smell"), 0, 0, NULL, NULL));
     EXPECT(HOLDFAST_OK, holdfast_get(store, S("small"), value, &item));

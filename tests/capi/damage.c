@@ -42,7 +42,7 @@ int main(void)
     CHECK(value.len == 0 && stats_of(store).damaged_reads >= 2);
     HOLDS(store, "other", "whole");
 
-    /* A session that cannot be read is not open: the lock is free, also one that was held before. */
+    /* A session that cannot be read is not open: the lock is free, one held before too. */
     holdfast_wait wait = wait_for(0, 0);
     holdfast_lock lock = {1, 1, 1, 1};
     for (int held = 0; held < 2; held++) {

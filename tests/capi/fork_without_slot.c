@@ -1,6 +1,7 @@
+/* A child for which the store has no process slot left: each of its calls says so, not only the
+ * first. (A child that counted as attached after one failure worked on without an identity.) */
 #include "check.h"
 
-/* No slot is left for the child: each of its calls says so, and the parent goes on. */
 static void finds_no_room(void *context)
 {
     holdfast_store *full = context;

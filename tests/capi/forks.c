@@ -191,8 +191,13 @@ static volatile int enough;
 
 static void *writes_all_the_time(void *number)
 {
-    for (long i = 0; !enough; i++)
-        EXPECT(HOLDFAST_OK, holdfast_set(store, &number, sizeof number, &i, sizeof i, 0, 0, NULL, NULL));
+    for (long i = 0; !enough; i++) {
+        EXPECT(HOLDFAST_OK,
+               holdfast_set(store, &number, sizeof number, &i, sizeof i, 0, 0, NULL, NULL));
+        /* This is not about a full store. */
+        if (i % 64 == 0)
+            sleep_ms(1);
+    }
     return NULL;
 }
 

@@ -1,4 +1,4 @@
-/* Session locks with each outcome, within one process: its owners are told apart by their cookies. */
+/* Session locks with each outcome, within one process: cookies tell its owners apart. */
 #include "check.h"
 
 #include <pthread.h>

@@ -79,7 +79,8 @@ static void openings_that_are_refused(void)
     CHECK(chmod(path, 0700) == 0);
     EXPECT_SAID(HOLDFAST_E_REFUSED, "2770",
                 open_with(path, HOLDFAST_CREATE | HOLDFAST_GROUP, &store));
-    EXPECT_SAID(HOLDFAST_E_REFUSED, "filesystem", open_with("/proc/self/fd", HOLDFAST_CREATE, &store));
+    EXPECT_SAID(HOLDFAST_E_REFUSED, "filesystem",
+                open_with("/proc/self/fd", HOLDFAST_CREATE, &store));
     CHECK(store == NULL);
 
     /* What is there is no store, and stays what it is. */
