@@ -20,6 +20,7 @@
 //! | 3 | `log` | records, segments, lanes: append, read, walk |
 //! | 3 | `lock` | session locks: who has them, who waits, fences |
 //! | 4 | `store` | the verbs, and what they need: attach, recover, sweep, sync |
+//! | 5 | [`backend`] | the seam for other engines: one trait, one `open(address)` |
 //! | 6 | `ffi` | the C ABI: every pointer, length, panic and code is converted there |
 //!
 //! `index`, `log` and `lock` do not know each other; `store` brings them together. `unsafe` is in

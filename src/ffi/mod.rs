@@ -1,6 +1,6 @@
 //! The C ABI: everything that C, PHP and other languages see of Holdfast.
 //!
-//! Each exported function checks its arguments, calls one verb of [`crate::Store`] and turns the
+//! Each exported function checks its arguments, calls one verb of [`Backend`](crate::backend::Backend) and turns the
 //! answer into a number. All checks of pointers, lengths and struct sizes are in [`boundary`] and
 //! [`buffer`], the net under panics and the error sentences in [`failure`]; the other files hold no
 //! rule of their own. The doc

@@ -12,10 +12,10 @@ use super::buffer;
 use super::failure::guarded;
 use super::results::*;
 use super::types::*;
+use crate::backend;
 use crate::error::{Error, Result};
 use crate::key::HashKind;
 use crate::options::{Options, Sync};
-use crate::store::Store;
 
 const FLAGS: u32 = HOLDFAST_CREATE
     | HOLDFAST_GROUP
@@ -95,16 +95,10 @@ pub unsafe extern "C" fn holdfast_open(
             }
         };
         let path = Path::new(OsStr::from_bytes(address.to_bytes()));
-        if address.to_bytes().windows(3).any(|three| three == b"://") {
-            return Err(Error::Unsupported(format!(
-                "{}: this library opens directories only",
-                path.display()
-            )));
-        }
         if flags & HOLDFAST_GROUP != 0 {
             demand_group(path)?;
         }
-        let store = Store::open(path, &options)?;
+        let store = backend::open(path, &options)?;
         out.set(Box::into_raw(Box::new(holdfast_store { store })));
         Ok(HOLDFAST_OK)
     })
