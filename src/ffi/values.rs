@@ -50,7 +50,7 @@ pub unsafe extern "C" fn holdfast_get(
 /// lock.
 ///
 /// Parameters: as for both. `item` describes the value as it was read, with the lifetime that it
-/// had before. A write of somebody else between the two is touched and not undone.
+/// has now. A write of somebody else between the two is touched and not undone.
 ///
 /// Results: those of both. HOLDFAST_OK: read and touched. HOLDFAST_MISSING: neither.
 /// May block as a write does. Any thread, with a buffer of its own.
