@@ -151,6 +151,7 @@ fn claim(arena: &Arena) -> Result<()> {
     arena.meta.store(at + slot::PID, std::process::id() as u64);
     arena.meta.store(at + slot::PID_NAMESPACE, dir::pid_namespace());
     arena.meta.store(at + slot::ATTACHED_MS, clock::mono_ms());
+    arena.peers.settle();
     Ok(())
 }
 

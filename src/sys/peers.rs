@@ -207,13 +207,17 @@ impl Peers {
         self.generation.load(Ordering::Relaxed) == fork::generation()
     }
 
-    /// In a child: fresh descriptors in place of the parent's; a slot is to be claimed next.
+    /// In a child: fresh descriptors in place of the parent's. Next a slot is to be claimed, and
+    /// only [`Peers::settle`] ends the state of being somebody else's.
     pub(crate) fn renew(&self, life: File, probe: File) {
         let entry = &TABLE[self.entry];
         entry.close();
         entry.life.store(life.into_raw_fd(), Ordering::Release);
         entry.probe.store(probe.into_raw_fd(), Ordering::Release);
-        self.slot.store(u32::MAX, Ordering::Release);
+    }
+
+    /// A slot is claimed and healed: this process may act.
+    pub(crate) fn settle(&self) {
         self.generation.store(fork::generation(), Ordering::Release);
     }
 
