@@ -143,12 +143,12 @@ fn judge(
         && header.key_len as usize == key.bytes.len()
         && &scratch.bytes()[LINE as usize..] == key.bytes;
     if !same {
-        return Ok(if !unmoved() {
-            Judged::Moved
-        } else if is_whole_header(arena, at, scratch) {
+        return Ok(if is_whole_header(arena, at, scratch) {
             Judged::Other
-        } else {
+        } else if unmoved() {
             Judged::Bad
+        } else {
+            Judged::Moved
         });
     }
     let holds = header.plausible(log::room_at(arena, at)) && header.checks(scratch.bytes());

@@ -44,8 +44,9 @@ pub(super) fn rebuild(arena: &Arena) -> Result<std::result::Result<Recovered, In
         };
         number += count;
     }
-    for which in 0..STRIPES {
-        found.keys += settle(arena, which);
+    // A new store has an index of millions of slots and nothing in it.
+    if found.newest_seq != 0 {
+        found.keys = (0..STRIPES).map(|which| settle(arena, which)).sum();
     }
     segment::recount_free(arena);
     arena.meta.store(word::KEYS, found.keys);

@@ -64,13 +64,12 @@ extern "C" fn before() {
 }
 
 extern "C" fn parent() {
-    super::peers::after_fork();
+    super::peers::after_fork_in_parent();
 }
 
 extern "C" fn child() {
     if PAGE.load(Ordering::Acquire).is_null() {
         LAST.fetch_add(1, Ordering::AcqRel);
     }
-    super::peers::after_fork();
-    super::peers::close_inherited();
+    super::peers::after_fork_in_child();
 }

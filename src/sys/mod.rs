@@ -10,6 +10,7 @@ pub(crate) mod disk;
 pub mod fault;
 pub(crate) mod fork;
 pub(crate) mod futex;
+mod gate;
 pub(crate) mod latch;
 pub(crate) mod map;
 pub(crate) mod peers;

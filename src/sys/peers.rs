@@ -14,15 +14,14 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::lock_api::RawMutex as _;
-
 use super::fork;
+use super::gate::Gate;
 use crate::error::{Error, Result};
 
 /// Held while a store is attached or detached, and over every fork.
-static ATTACH: parking_lot::RawMutex = parking_lot::RawMutex::INIT;
+static ATTACH: Gate = Gate::new();
 /// Held while a dead owner's byte is borrowed, and over every fork.
-static THEFT: parking_lot::RawMutex = parking_lot::RawMutex::INIT;
+static THEFT: Gate = Gate::new();
 
 /// Stores that one process can have attached at once.
 const ATTACHED: usize = 256;
@@ -47,20 +46,19 @@ static TABLE: [Descriptors; ATTACHED] = [const {
 }; ATTACHED];
 
 pub(super) fn before_fork() {
-    ATTACH.lock();
-    THEFT.lock();
+    ATTACH.close();
+    THEFT.close();
 }
 
-pub(super) fn after_fork() {
-    // SAFETY: both were locked by `before_fork` on this very thread (in the child: its copy).
-    unsafe {
-        THEFT.unlock();
-        ATTACH.unlock();
-    }
+pub(super) fn after_fork_in_parent() {
+    THEFT.open();
+    ATTACH.open();
 }
 
 /// In a child: gives up the parent's descriptors, so that the parent's death stays visible.
-pub(super) fn close_inherited() {
+pub(super) fn after_fork_in_child() {
+    THEFT.open_in_child();
+    ATTACH.open_in_child();
     for entry in &TABLE {
         if entry.used.load(Ordering::Relaxed) == 1 {
             entry.close();
@@ -73,15 +71,14 @@ pub(crate) struct AttachGuard(());
 
 impl AttachGuard {
     pub(crate) fn new() -> AttachGuard {
-        ATTACH.lock();
+        ATTACH.close();
         AttachGuard(())
     }
 }
 
 impl Drop for AttachGuard {
     fn drop(&mut self) {
-        // SAFETY: locked by `new`.
-        unsafe { ATTACH.unlock() }
+        ATTACH.open();
     }
 }
 
@@ -272,15 +269,14 @@ impl Peers {
         if slot == self.slot() {
             return false;
         }
-        THEFT.lock();
+        THEFT.close();
         let byte = 1 + slot as u64;
         let taken = set(self.probe(), byte, Kind::Exclusive).unwrap_or(false) && {
             let taken = take();
             let _ = set(self.probe(), byte, Kind::None);
             taken
         };
-        // SAFETY: locked above.
-        unsafe { THEFT.unlock() };
+        THEFT.open();
         taken
     }
 }
