@@ -145,8 +145,9 @@
  * Nothing is bound to the thread that made it, except the sentence of holdfast_last_error().
  *
  * The library starts a thread in your process (named "holdfast", all signals blocked) at the first
- * write after a while: it syncs in periodic mode and reclaims what has expired, and ends when there
- * is nothing to do, and within 50 ms of the last close. HOLDFAST_NO_THREAD forbids it.
+ * write after a while: it syncs in periodic mode and reclaims what has expired. It ends when there
+ * is nothing to do, at the latest with the last holdfast_close(), which waits for it.
+ * HOLDFAST_NO_THREAD forbids it.
  *
  * No call is safe inside a signal handler, and none is a cancellation point that you can rely on:
  * do not cancel threads in calls.
@@ -256,7 +257,10 @@
 /** Failure: the value is longer than max_value_bytes of this store. */
 #define HOLDFAST_E_TOO_LARGE (-2)
 
-/** Failure: no room within max_bytes of this store. What is stored stays; deletes still work. */
+/**
+ * Failure: no room within max_bytes of this store. What is stored stays; deletes still work, and
+ * what they give back is room again after a moment.
+ */
 #define HOLDFAST_E_FULL (-3)
 
 /** Failure: the directory or the store in it does not exist (and HOLDFAST_CREATE was not given). */
@@ -711,8 +715,9 @@ int holdfast_get(struct holdfast_store *store,
  * Reads a value and gives it a new lifetime: holdfast_get() and then holdfast_touch() without a
  * lock.
  *
- * Parameters: as for both. `item` describes the value as it was read, with the lifetime that it
- * had before. A write of somebody else between the two is touched and not undone.
+ * Parameters: as for both. `item` has the version that was read and the lifetime given: a lifetime
+ * that became shorter has also made a new version, see holdfast_touch(). A write of somebody else
+ * between the two is touched and not undone.
  *
  * Results: those of both. HOLDFAST_OK: read and touched. HOLDFAST_MISSING: neither.
  * May block as a write does. Any thread, with a buffer of its own.
