@@ -618,7 +618,7 @@ void holdfast_options_init(struct holdfast_options *options);
  *
  * Parameters
  * - `address`: path of the directory, absolute or relative to the present working directory (which
- *   may change later); a string of less than 4096 bytes. Not kept.
+ *   may change later), or such a path after "file://"; a string of less than 4096 bytes. Not kept.
  * - `options`: NULL for the defaults. Not kept.
  * - `store`: where the handle goes; NULL is written there first, so that it is NULL after a
  *   failure.
@@ -636,7 +636,8 @@ void holdfast_options_init(struct holdfast_options *options);
  * - HOLDFAST_E_BUSY: another process creates or rebuilds it for longer than open_timeout_ms.
  * - HOLDFAST_E_TOO_MANY: max_processes have it open, or this process has 256 stores open.
  * - HOLDFAST_E_NO_SPACE, HOLDFAST_E_READ_ONLY, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_IO.
- * - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address that is a URL.
+ * - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address with a scheme of
+ *   which this version has no engine.
  *
  * The handle is the caller's until holdfast_close(). May block, see 6. Any thread; threads that
  * open at the same time do so one after the other.

@@ -3,6 +3,7 @@
 //! The C ABI and everything above it see only [`Backend`] and [`open`]. The local store is one
 //! engine; an address with a scheme names another.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ pub trait Backend: Send + Sync {
     fn unlock(&self, key: &[u8], held: &Held) -> Result<bool>;
     fn locks(&self, limit: usize) -> Result<Vec<LockInfo>>;
     fn key_hash(&self, key: &[u8]) -> Result<u64>;
+    fn now_ms(&self) -> Result<u64>;
     fn sync(&self) -> Result<()>;
     fn stats(&self) -> Result<Stats>;
 
@@ -154,6 +156,9 @@ impl Backend for Store {
     fn key_hash(&self, key: &[u8]) -> Result<u64> {
         Store::key_hash(self, key)
     }
+    fn now_ms(&self) -> Result<u64> {
+        Store::now_ms(self)
+    }
     fn sync(&self) -> Result<()> {
         Store::sync(self)
     }
@@ -164,8 +169,9 @@ impl Backend for Store {
 
 /// Opens a store by its address: a directory. An address with a scheme (`redis://host`) names an
 /// engine that this version does not have yet, and says so.
-pub fn open(address: &str, options: &Options) -> Result<Box<dyn Backend>> {
-    match address.split_once("://") {
+pub fn open(address: impl AsRef<OsStr>, options: &Options) -> Result<Box<dyn Backend>> {
+    let address = address.as_ref();
+    match address.to_str().and_then(|text| text.split_once("://")) {
         Some(("file", path)) => Ok(Box::new(Store::open(Path::new(path), options)?)),
         Some((scheme, _)) => Err(Error::Unsupported(format!(
             "{scheme}:// addresses are not supported by this version ({}); give a directory",

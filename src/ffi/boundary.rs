@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::results::{HOLDFAST_TTL_DEFAULT, HOLDFAST_TTL_NEVER};
 use super::types::{holdfast_lock, holdfast_store};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::limits::KEY_MAX;
 use crate::lock::Held;
 use crate::options::Ttl;
-use crate::store::Store;
 
 /// Longest address accepted, bytes: PATH_MAX.
 const ADDRESS_MAX: usize = 4096;
@@ -80,10 +80,10 @@ pub(super) fn check<T>(pointer: *const T, what: &str) -> Result<()> {
 /// # Safety
 /// NULL, or a handle from `holdfast_open` that is not closed while `'a` lasts.
 #[inline]
-pub(super) unsafe fn store<'a>(handle: *const holdfast_store) -> Result<&'a Store> {
+pub(super) unsafe fn store<'a>(handle: *const holdfast_store) -> Result<&'a dyn Backend> {
     check(handle, "store")?;
     // SAFETY: not NULL, so a live handle by the caller's obligation.
-    Ok(unsafe { &(*handle).store })
+    Ok(unsafe { &*(*handle).store })
 }
 
 /// The bytes of a key. Its length is checked here and once more by the store.

@@ -10,10 +10,10 @@ use super::failure::guarded;
 use super::results::*;
 use super::types::*;
 use super::values;
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::limits::{LOCK_BUCKETS, LOCK_WAYS};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
-use crate::store::Store;
 
 /// Takes the session lock of a key, waiting as `wait` says. See 5.
 ///
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn holdfast_lock_acquire(
 /// Takes a lock and reports the outcome to C.
 #[inline]
 fn acquire(
-    store: &Store,
+    store: &dyn Backend,
     key: &[u8],
     cookie: u64,
     asked: &holdfast_wait,
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn holdfast_lock_release(
 
 /// Gives the lock of a session back if the value cannot be read, also by a panic.
 struct Opening<'a> {
-    store: &'a Store,
+    store: &'a dyn Backend,
     key: &'a [u8],
     held: Option<Held>,
     lock: Out<holdfast_lock>,

@@ -9,7 +9,7 @@ use super::boundary::Versioned;
 
 /// An open store. Any number of threads may share one.
 pub struct holdfast_store {
-    pub(super) store: crate::store::Store,
+    pub(super) store: Box<dyn crate::backend::Backend>,
 }
 
 /// Memory for values that are read, owned by the caller, allocated and grown by the library.

@@ -7,8 +7,9 @@ use super::buffer::Lent;
 use super::failure::guarded;
 use super::results::*;
 use super::types::*;
+use crate::backend::Backend;
 use crate::error::Result;
-use crate::store::{Expect, Item, Store, Stored};
+use crate::store::{Expect, Item, Stored};
 
 /// Reads a value.
 ///
@@ -109,7 +110,7 @@ pub unsafe extern "C" fn holdfast_exists(
 /// The answer to a read: what was found is shown.
 #[inline]
 pub(super) fn read(
-    store: &Store,
+    store: &dyn Backend,
     found: Result<Option<Item>>,
     value: &mut Lent,
     item: &VersionedOut<holdfast_item>,
@@ -127,7 +128,11 @@ pub(super) fn read(
 }
 
 #[inline]
-fn describe(store: &Store, found: &Item, item: &VersionedOut<holdfast_item>) -> Result<c_int> {
+fn describe(
+    store: &dyn Backend,
+    found: &Item,
+    item: &VersionedOut<holdfast_item>,
+) -> Result<c_int> {
     if item.is_wanted() {
         let ttl_ms = match found.expires_ms {
             0 => HOLDFAST_TTL_NEVER,

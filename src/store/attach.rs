@@ -123,9 +123,7 @@ pub(super) fn reattach(arena: &Arena) -> Result<()> {
         if share(&arena.peers, &arena.dir)? {
             check_files(arena)?;
             check_kernel(&arena.dir, &arena.meta, dir::boot_id()?)?;
-            claim(arena)?;
-            arena.peers.settle();
-            return Ok(());
+            return claim(arena);
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -166,6 +164,7 @@ fn claim(arena: &Arena) -> Result<()> {
     arena.meta.store(at + slot::PID, std::process::id() as u64);
     arena.meta.store(at + slot::PID_NAMESPACE, dir::pid_namespace());
     arena.meta.store(at + slot::ATTACHED_MS, clock::mono_ms());
+    arena.peers.settle();
     Ok(())
 }
 

@@ -197,7 +197,7 @@ fn walk(
     let Some(header) = segment::header(arena, number) else {
         // Zeroed by a sweep that died: nothing is in it. Anything else is damage, and damage is
         // never a reason to give space back.
-        outcome.survivors = (!segment::is_zeroed(arena, number)) as u64;
+        outcome.survivors = (!segment::is_blank(arena, number)) as u64;
         outcome.live = outcome.survivors;
         return Ok(Some(outcome));
     };

@@ -42,7 +42,7 @@ static void opening(const char *path)
     static char endless[8192];
     memset(endless, 'x', sizeof endless - 1);
     INVALID("4096 bytes or more", holdfast_open(endless, &options, &store));
-    EXPECT_SAID(HOLDFAST_E_UNSUPPORTED, "directories only",
+    EXPECT_SAID(HOLDFAST_E_UNSUPPORTED, "give a directory",
                 holdfast_open("redis://cache", NULL, &store));
     EXPECT(HOLDFAST_E_NO_STORE, holdfast_open(path, NULL, &store));
     CHECK(store == NULL);

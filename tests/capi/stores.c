@@ -79,6 +79,9 @@ static void openings_that_are_refused(void)
     CHECK(chmod(path, 0700) == 0);
     EXPECT_SAID(HOLDFAST_E_REFUSED, "2770",
                 open_with(path, HOLDFAST_CREATE | HOLDFAST_GROUP, &store));
+    snprintf(other, sizeof other, "file://%s", path);
+    EXPECT_SAID(HOLDFAST_E_REFUSED, "2770",
+                open_with(other, HOLDFAST_CREATE | HOLDFAST_GROUP, &store));
     EXPECT_SAID(HOLDFAST_E_REFUSED, "filesystem",
                 open_with("/proc/self/fd", HOLDFAST_CREATE, &store));
     CHECK(store == NULL);
@@ -102,6 +105,10 @@ static void a_group_store(void)
     holdfast_store *store = NULL;
     EXPECT(HOLDFAST_OK, open_with(path, HOLDFAST_CREATE | HOLDFAST_GROUP, &store));
     EXPECT(HOLDFAST_OK, holdfast_set(store, S("k"), S("v"), 0, 0, NULL, NULL));
+    holdfast_close(store);
+    snprintf(file, sizeof file, "file://%s", path);
+    EXPECT(HOLDFAST_OK, open_with(file, HOLDFAST_GROUP, &store));
+    HOLDS(store, "k", "v");
     holdfast_close(store);
     snprintf(file, sizeof file, "%s/data", path);
     CHECK(stat(file, &stat_of) == 0 && (stat_of.st_mode & 0777) == 0660);

@@ -23,7 +23,64 @@ fn main() {
     match args[1].as_str() {
         "writer" => Writer::new(store, number(3), number(4)).run(),
         "reader" => read_for_ever(&store, number(3)),
+        "hold" => hold(&store, args[3].as_bytes(), number(4)),
+        "wait" => {
+            let key = args[3].as_bytes();
+            let held = lock(&store, key, &LONG);
+            println!("held {}", now_ns());
+            unlock(&store, key, &held);
+        }
+        "increment" => increment(&store, args[3].as_bytes(), number(4)),
         other => fail(&format!("no role {other}")),
+    }
+}
+
+/// Takes a lock (with a lease, unless 0 ms), says so, and then writes with it or gives it back as
+/// each line of the standard input says.
+fn hold(store: &Store, key: &[u8], lease_ms: u64) {
+    let lease = (lease_ms > 0).then(|| Duration::from_millis(lease_ms));
+    let held = lock(store, key, &Wait { lease, ..LONG });
+    println!("held {}", now_ns());
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        match line.as_str() {
+            "put" => {
+                let stored = store.put(key, b"held", 0, Ttl::Never, Expect::Any, Some(&held));
+                println!("{:?}", stored.unwrap_or_else(|e| fail(&e.to_string())));
+            }
+            _ => println!("{}", store.unlock(key, &held).unwrap_or_else(|e| fail(&e.to_string()))),
+        }
+    }
+}
+
+/// Adds one to a number, so many times, under the lock of its key.
+fn increment(store: &Store, key: &[u8], times: u64) {
+    let mut value = Vec::new();
+    for _ in 0..times {
+        let held = lock(store, key, &LONG);
+        let done = store.get(key, &mut value).and_then(|item| {
+            let old =
+                item.map_or(0, |_| u64::from_le_bytes(value[..].try_into().expect("8 bytes")));
+            let new = (old + 1).to_le_bytes();
+            store.put(key, &new, 0, Ttl::Never, Expect::Any, Some(&held))
+        });
+        if !matches!(done, Ok(Stored::Done(_))) {
+            fail(&format!("{done:?}"));
+        }
+        unlock(store, key, &held);
+    }
+}
+
+fn lock(store: &Store, key: &[u8], wait: &Wait) -> Held {
+    match store.lock(key, 1, wait) {
+        Ok(Acquired::Held(held)) => held,
+        other => fail(&format!("{}: {other:?}", String::from_utf8_lossy(key))),
+    }
+}
+
+fn unlock(store: &Store, key: &[u8], held: &Held) {
+    match store.unlock(key, held) {
+        Ok(true) => {}
+        other => fail(&format!("{}: unlock: {other:?}", String::from_utf8_lossy(key))),
     }
 }
 
@@ -47,8 +104,8 @@ struct Writer {
     counter: u64,
 }
 
-const LOCK: Wait =
-    Wait { timeout: Some(Duration::from_secs(10)), lease: None, max_waiters: 0, stop: None };
+const LONG: Wait<'_> =
+    Wait { timeout: Some(Duration::from_secs(60)), lease: None, max_waiters: 0, stop: None };
 
 impl Writer {
     /// `life` grows from one incarnation of a writer to the next, and its counters with it.
@@ -93,10 +150,10 @@ impl Writer {
             Act::Delete => drop(self.store.delete(&key, None, None)?),
             Act::Touch => drop(self.store.touch(&key, Ttl::Never, None)?),
             Act::LockedPut => {
-                let held = self.lock(&key)?;
+                let held = lock(&self.store, &key, &LONG);
                 let value = value(&key, self.counter);
                 let stored = self.store.put(&key, &value, 7, ttl, Expect::Any, Some(&held));
-                self.unlock(&key, &held)?;
+                unlock(&self.store, &key, &held);
                 let stored = stored?;
                 assert!(matches!(stored, Stored::Done(_)), "{stored:?} under the lock");
             }
@@ -109,22 +166,8 @@ impl Writer {
         Ok(())
     }
 
-    fn lock(&self, key: &[u8]) -> holdfast::Result<Held> {
-        match self.store.lock(key, 1, &LOCK)? {
-            Acquired::Held(held) => Ok(held),
-            other => fail(&format!("{}: {other:?}", String::from_utf8_lossy(key))),
-        }
-    }
-
-    fn unlock(&self, key: &[u8], held: &Held) -> holdfast::Result<()> {
-        if !self.store.unlock(key, held)? {
-            fail(&format!("{}: the lock was lost", String::from_utf8_lossy(key)));
-        }
-        Ok(())
-    }
-
     fn count(&self, key: &[u8]) -> holdfast::Result<()> {
-        let held = self.lock(key)?;
+        let held = lock(&self.store, key, &LONG);
         let mut old = Vec::new();
         let count = match self.store.get(key, &mut old)? {
             None => 0,
@@ -132,7 +175,7 @@ impl Writer {
         };
         let new = value(key, count + 1);
         let stored = self.store.put(key, &new, 7, Ttl::Never, Expect::Any, Some(&held));
-        self.unlock(key, &held)?;
+        unlock(&self.store, key, &held);
         let stored = stored?;
         assert!(matches!(stored, Stored::Done(_)), "{stored:?} under the lock");
         Ok(())
