@@ -145,8 +145,9 @@
  * Nothing is bound to the thread that made it, except the sentence of holdfast_last_error().
  *
  * The library starts a thread in your process (named "holdfast", all signals blocked) at the first
- * write after a while: it syncs in periodic mode and reclaims what has expired, and ends when there
- * is nothing to do, and within 50 ms of the last close. HOLDFAST_NO_THREAD forbids it.
+ * write after a while: it syncs in periodic mode and reclaims what has expired. It ends when there
+ * is nothing to do, at the latest with the last holdfast_close(), which waits for it.
+ * HOLDFAST_NO_THREAD forbids it.
  *
  * No call is safe inside a signal handler, and none is a cancellation point that you can rely on:
  * do not cancel threads in calls.
@@ -256,7 +257,10 @@
 /** Failure: the value is longer than max_value_bytes of this store. */
 #define HOLDFAST_E_TOO_LARGE (-2)
 
-/** Failure: no room within max_bytes of this store. What is stored stays; deletes still work. */
+/**
+ * Failure: no room within max_bytes of this store. What is stored stays; deletes still work, and
+ * what they give back is room again after a moment.
+ */
 #define HOLDFAST_E_FULL (-3)
 
 /** Failure: the directory or the store in it does not exist (and HOLDFAST_CREATE was not given). */
@@ -614,7 +618,7 @@ void holdfast_options_init(struct holdfast_options *options);
  *
  * Parameters
  * - `address`: path of the directory, absolute or relative to the present working directory (which
- *   may change later); a string of less than 4096 bytes. Not kept.
+ *   may change later), or such a path after "file://"; a string of less than 4096 bytes. Not kept.
  * - `options`: NULL for the defaults. Not kept.
  * - `store`: where the handle goes; NULL is written there first, so that it is NULL after a
  *   failure.
@@ -632,7 +636,8 @@ void holdfast_options_init(struct holdfast_options *options);
  * - HOLDFAST_E_BUSY: another process creates or rebuilds it for longer than open_timeout_ms.
  * - HOLDFAST_E_TOO_MANY: max_processes have it open, or this process has 256 stores open.
  * - HOLDFAST_E_NO_SPACE, HOLDFAST_E_READ_ONLY, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_IO.
- * - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address that is a URL.
+ * - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address with a scheme of
+ *   which this version has no engine.
  *
  * The handle is the caller's until holdfast_close(). May block, see 6. Any thread; threads that
  * open at the same time do so one after the other.
@@ -711,8 +716,9 @@ int holdfast_get(struct holdfast_store *store,
  * Reads a value and gives it a new lifetime: holdfast_get() and then holdfast_touch() without a
  * lock.
  *
- * Parameters: as for both. `item` describes the value as it was read, with the lifetime that it
- * has now. A write of somebody else between the two is touched and not undone.
+ * Parameters: as for both. `item` has the version that was read and the lifetime given: a lifetime
+ * that became shorter has also made a new version, see holdfast_touch(). A write of somebody else
+ * between the two is touched and not undone.
  *
  * Results: those of both. HOLDFAST_OK: read and touched. HOLDFAST_MISSING: neither.
  * May block as a write does. Any thread, with a buffer of its own.

@@ -14,17 +14,18 @@
 //! |---|---|---|
 //! | 0 | [`error`], `limits` | every failure with its number and sentence; every maximum |
 //! | 1 | `sys` | the operating system and shared memory: mapping, latch, liveness, clock, disk |
-//! | 2 | `key`, `options` | keys and options, checked once at the edge |
-//! | 2 | `arena` | the mapped files of a store and where each word of them lies |
-//! | 3 | `index` | hash of a key -> where its record is |
-//! | 3 | `log` | records, segments, lanes: append, read, walk |
-//! | 3 | `lock` | session locks: who has them, who waits, fences |
-//! | 4 | `store` | the verbs, and what they need: attach, recover, sweep, sync |
-//! | 5 | [`backend`] | the seam for other engines: one trait, one `open(address)` |
-//! | 6 | `ffi` | the C ABI: every pointer, length, panic and code is converted there |
+//! | 2 | `key` | keys, checked once at the edge, with their hash |
+//! | 3 | `options` | how a store is made and opened, checked once |
+//! | 4 | `arena` | the mapped files of a store and where each word of them lies |
+//! | 5 | `index` | hash of a key -> where its record is |
+//! | 5 | `log` | records, segments, lanes: append, read, walk |
+//! | 5 | `lock` | session locks: who has them, who waits, fences |
+//! | 6 | `store` | the verbs, and what they need: attach, recover, sweep, sync |
+//! | 7 | [`backend`] | the seam between those who keep sessions and the engine that keeps them |
+//! | 8 | `ffi` | the C ABI: every pointer, length, panic and code is converted there |
 //!
 //! `index`, `log` and `lock` do not know each other; `store` brings them together. `unsafe` is in
-//! `sys` and `ffi` only, and forbidden everywhere else.
+//! `sys` and `ffi` only, and denied everywhere else. A test holds both.
 //!
 //! How a write comes to be: [`Store::put`] makes a `key`, latches its stripe of the `index`, lets
 //! the `lock` room confirm the fence, appends a record to a lane of the `log`, publishes it by one

@@ -23,7 +23,8 @@ pub const HOLDFAST_CROWDED: i32 = 6;
 pub const HOLDFAST_E_INVALID: i32 = -1;
 /// Failure: the value is longer than max_value_bytes of this store.
 pub const HOLDFAST_E_TOO_LARGE: i32 = -2;
-/// Failure: no room within max_bytes of this store. What is stored stays; deletes still work.
+/// Failure: no room within max_bytes of this store. What is stored stays; deletes still work, and
+/// what they give back is room again after a moment.
 pub const HOLDFAST_E_FULL: i32 = -3;
 /// Failure: the directory or the store in it does not exist (and HOLDFAST_CREATE was not given).
 pub const HOLDFAST_E_NO_STORE: i32 = -4;

@@ -1,6 +1,6 @@
 //! Open, close, and what concerns the store as a whole.
 
-use std::ffi::{OsStr, c_char, c_int};
+use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn holdfast_options_init(options: *mut holdfast_options) {
 ///
 /// Parameters
 /// - `address`: path of the directory, absolute or relative to the present working directory (which
-///   may change later); a string of less than 4096 bytes. Not kept.
+///   may change later), or such a path after "file://"; a string of less than 4096 bytes. Not kept.
 /// - `options`: NULL for the defaults. Not kept.
 /// - `store`: where the handle goes; NULL is written there first, so that it is NULL after a
 ///   failure.
@@ -69,7 +69,8 @@ pub unsafe extern "C" fn holdfast_options_init(options: *mut holdfast_options) {
 /// - HOLDFAST_E_BUSY: another process creates or rebuilds it for longer than open_timeout_ms.
 /// - HOLDFAST_E_TOO_MANY: max_processes have it open, or this process has 256 stores open.
 /// - HOLDFAST_E_NO_SPACE, HOLDFAST_E_READ_ONLY, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_IO.
-/// - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address that is a URL.
+/// - HOLDFAST_E_UNSUPPORTED: a flag or a field of a newer version, or an address with a scheme of
+///   which this version has no engine.
 ///
 /// The handle is the caller's until holdfast_close(). May block, see 6. Any thread; threads that
 /// open at the same time do so one after the other.
@@ -94,11 +95,10 @@ pub unsafe extern "C" fn holdfast_open(
                 (rust_options(options)?, options.flags)
             }
         };
-        let path = Path::new(OsStr::from_bytes(address.to_bytes()));
         if flags & HOLDFAST_GROUP != 0 {
-            demand_group(path)?;
+            demand_group(address)?;
         }
-        let store = backend::open(path, &options)?;
+        let store = backend::open(OsStr::from_bytes(address.to_bytes()), &options)?;
         out.set(Box::into_raw(Box::new(holdfast_store { store })));
         Ok(HOLDFAST_OK)
     })
@@ -106,7 +106,9 @@ pub unsafe extern "C" fn holdfast_open(
 
 /// The store takes its shape from the directory: a group store needs one made for a group. A
 /// directory that is not there is left to the opening, which says how to make it.
-fn demand_group(path: &Path) -> Result<()> {
+fn demand_group(address: &CStr) -> Result<()> {
+    let bytes = address.to_bytes();
+    let path = Path::new(OsStr::from_bytes(bytes.strip_prefix(b"file://").unwrap_or(bytes)));
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() && found.mode() & 0o2070 != 0o2070 => Err(Error::Refused {
             path: path.into(),

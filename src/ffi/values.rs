@@ -49,8 +49,9 @@ pub unsafe extern "C" fn holdfast_get(
 /// Reads a value and gives it a new lifetime: holdfast_get() and then holdfast_touch() without a
 /// lock.
 ///
-/// Parameters: as for both. `item` describes the value as it was read, with the lifetime that it
-/// has now. A write of somebody else between the two is touched and not undone.
+/// Parameters: as for both. `item` has the version that was read and the lifetime given: a lifetime
+/// that became shorter has also made a new version, see holdfast_touch(). A write of somebody else
+/// between the two is touched and not undone.
 ///
 /// Results: those of both. HOLDFAST_OK: read and touched. HOLDFAST_MISSING: neither.
 /// May block as a write does. Any thread, with a buffer of its own.

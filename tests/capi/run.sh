@@ -59,8 +59,7 @@ under_valgrind() { # PROGRAM
     # In the child of a fork, what its parent's other threads owned is lost by nature. The other
     # programs look for leaks in the same functions.
     case $(basename "$1") in fork*) leaks=no ;; esac
-    timeout 300 valgrind --quiet --error-exitcode=9 --leak-check=$leaks \
-        --suppressions="$here/valgrind.supp" "$1"
+    timeout 300 valgrind --quiet --error-exitcode=9 --leak-check=$leaks "$1"
 }
 
 only_our_symbols() { # LIBRARY: exports every function of the header and nothing else
