@@ -40,6 +40,7 @@ pub(crate) mod word {
     pub(crate) const NO_ROOM_UNTIL_MS: u64 = 0x080;
     pub(crate) const RECOVERY_HORIZON_SEQ: u64 = 0x088;
     pub(crate) const NEXT_SWEEP_MS: u64 = 0x090;
+    pub(crate) const ROOM_LATCH: u64 = 0x098; // 32 bits
     pub(crate) const SEQ: u64 = 0x200;
     pub(crate) const ROUND_STARTED: u64 = 0x240;
     pub(crate) const ROUND_DONE: u64 = 0x280;

@@ -52,6 +52,8 @@ pub const TICKETS: u64 = 4096;
 pub const TIME_MAX: u64 = (1 << 48) - 2;
 /// Reads without a latch before a read takes it.
 pub const READ_RETRIES: u32 = 8;
+/// How often a write that finds the store full makes room and tries again.
+pub const ROOM_TRIES: u32 = 8;
 /// Spins on a latch before its owner is probed.
 pub const LATCH_SPINS: u32 = 100;
 /// Version numbers skipped by every rebuild, so that none is issued twice.

@@ -18,16 +18,6 @@ pub(crate) struct Run<'a> {
     published: bool,
 }
 
-/// Segments for a record whose value does not fit in one.
-fn segments_for(arena: &Arena, key_len: usize, value_len: u64) -> u64 {
-    (value_offset(key_len) + value_len).div_ceil(arena.geometry.segment_bytes - LINE)
-}
-
-/// Is a record of this size kept as a run?
-pub(crate) fn needed(arena: &Arena, key_len: usize, value_len: u64) -> bool {
-    lines(key_len, value_len) * LINE > arena.geometry.segment_bytes / 4
-}
-
 /// The pieces of a run's value: place in `data`, range in the value.
 fn pieces(
     segment_bytes: u64,
@@ -67,14 +57,20 @@ pub(super) fn read_value(
 }
 
 impl<'a> Run<'a> {
-    /// Does a record of this size need one?
-    pub(crate) fn needed(arena: &Arena, key_len: usize, value_len: u64) -> bool {
-        needed(arena, key_len, value_len)
+    /// Segments that a record of this size fills; `None` if it is kept among others.
+    pub(crate) fn segments(arena: &Arena, key_len: usize, value_len: u64) -> Option<u64> {
+        let large = lines(key_len, value_len) * LINE > arena.geometry.segment_bytes / 4;
+        let room = arena.geometry.segment_bytes - LINE;
+        large.then(|| (value_offset(key_len) + value_len).div_ceil(room))
     }
 
     /// Takes segments and writes the value into them.
-    pub(crate) fn write(arena: &'a Arena, key_len: usize, value: &[u8]) -> Result<Run<'a>> {
-        let count = segments_for(arena, key_len, value.len() as u64);
+    pub(crate) fn write(
+        arena: &'a Arena,
+        count: u64,
+        key_len: usize,
+        value: &[u8],
+    ) -> Result<Run<'a>> {
         let first = segment::take_run(arena, count)?;
         let run = Run { arena, first, count, published: false };
         arena.data.store(run.offset(), 0);

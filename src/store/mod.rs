@@ -155,9 +155,14 @@ impl Store {
     /// Reads a value and gives it a new lifetime.
     pub fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>> {
         let Some(mut item) = self.get(key, out)? else { return Ok(None) };
-        if self.touch(key, ttl, None)? == Stored::Missing {
-            out.clear();
-            return Ok(None);
+        match self.touch(key, ttl, None)? {
+            Stored::Done(version) if version == item.version => {}
+            // Written anew with a shorter life, or by somebody else: say what is there now.
+            Stored::Done(_) => return self.get(key, out),
+            _ => {
+                out.clear();
+                return Ok(None);
+            }
         }
         let arena = self.arena()?;
         item.expires_ms = match arena.config.lifetime_ms(ttl) {

@@ -8,7 +8,7 @@ use crate::arena::{Arena, Count, word};
 use crate::error::{Error, Result};
 use crate::index::{Slot, Table, stripe_of};
 use crate::key::Key;
-use crate::limits::{LINE, READ_RETRIES};
+use crate::limits::{LINE, READ_RETRIES, ROOM_TRIES};
 use crate::lock::{self, Held};
 use crate::log::record::{self, Header, TOMBSTONE};
 use crate::log::segment::{self, Need};
@@ -212,10 +212,11 @@ pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], put: &Put) -> Result<S
     }
     arena.check_sync()?;
     let crc = record::value_crc(value);
-    let done = with_room(arena, || {
-        let run = match Run::needed(arena, key.bytes.len(), value.len() as u64) {
-            true => Some(Run::write(arena, key.bytes.len(), value)?),
-            false => None,
+    let segments = Run::segments(arena, key.bytes.len(), value.len() as u64);
+    let done = with_room(arena, segments.unwrap_or(1), || {
+        let run = match segments {
+            Some(count) => Some(Run::write(arena, count, key.bytes.len(), value)?),
+            None => None,
         };
         put_once(arena, key, value, crc, run, put)
     });
@@ -367,10 +368,18 @@ fn account(arena: &Arena, found: &Found, change: &Change, lines: u64, deletes: b
     }
 }
 
-/// Runs an operation; when it finds the store full, makes room and runs it once more.
-fn with_room<T>(arena: &Arena, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+/// Runs an operation; when it finds the store full, makes room and runs it again.
+fn with_room<T>(
+    arena: &Arena,
+    segments: u64,
+    mut operation: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let mut done = operation();
-    if matches!(done, Err(Error::Full(_))) && sweep::make_room(arena)? {
+    for _ in 0..ROOM_TRIES {
+        // What was made may be taken by somebody else before the next try.
+        if !matches!(done, Err(Error::Full(_))) || !sweep::make_room(arena, segments)? {
+            break;
+        }
         done = operation();
     }
     if matches!(done, Err(Error::Full(_))) {
@@ -387,7 +396,7 @@ pub(super) fn delete(
     held: Option<&Held>,
 ) -> Result<Stored> {
     arena.check_sync()?;
-    let done = match with_room(arena, || delete_once(arena, key, expected, held, false)) {
+    let done = match with_room(arena, 1, || delete_once(arena, key, expected, held, false)) {
         Err(Error::Full(_)) => delete_once(arena, key, expected, held, true),
         done => done,
     };

@@ -221,6 +221,10 @@ pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Res
         }
     }
     segment::heal(arena, dead);
+    let room = arena.meta.cell(word::ROOM_LATCH);
+    if latch::owner(room).is_some_and(dead) {
+        latch::release(room);
+    }
     crate::lock::heal(arena, dead);
     Ok(())
 }

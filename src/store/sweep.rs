@@ -9,6 +9,8 @@
 //! is short, what only shadows is *carried*: appended again as a tombstone with the same number
 //! and the next copy number, in a segment younger than all that it may shadow.
 
+use std::time::{Duration, Instant};
+
 use super::stripe::Stripe;
 use super::sync;
 use crate::arena::{Arena, Count, segment as row, word};
@@ -19,7 +21,7 @@ use crate::log::segment::{
     self, ACTIVE, BODY, DRAINED, FREE, Need, SEALED, SWEEPING, State, ZEROED,
 };
 use crate::log::{Lane, Walk, Walked};
-use crate::sys::clock;
+use crate::sys::{clock, latch};
 
 /// An idle lane's segment is ended after this long, so that its contents can be given back.
 const RETIRE_MS: u64 = 60_000;
@@ -411,35 +413,76 @@ fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
     Some(freed)
 }
 
-/// Called when the store is full: gives back all that can be, now. False: nothing came of it.
+/// Called when the store is full: gives back all that can be, until a value that takes `wanted`
+/// segments finds room. False: nothing came of it.
 ///
 /// One lap frees what depends on nothing. A segment that is held only because an older one was
-/// there follows in the next lap, so laps go on while they gain.
-pub(super) fn make_room(arena: &Arena) -> Result<bool> {
+/// there follows in the next lap, so laps go on while they gain. One process at a time does this;
+/// the others wait for what it finds.
+pub(super) fn make_room(arena: &Arena, wanted: u64) -> Result<bool> {
     if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
         return Ok(false);
     }
-    let before = segment::free(arena);
+    let Some(_alone) = Alone::wait(arena) else { return Ok(false) };
+    let enough = || segment::free(arena) >= RESERVE + wanted;
+    let deadline = Instant::now() + arena.operation_timeout;
     let mut which = Lap::Hinted;
     for _ in 0..2 * arena.geometry.segments {
-        let gain = lap(arena, u64::MAX, which)?;
-        for _ in 0..2 {
-            if advance(arena) {
-                sync::round(arena)?;
-            }
-        }
-        advance(arena);
-        segment::recount_free(arena);
-        let now = segment::free(arena);
-        if now > before && now > RESERVE {
+        if enough() {
             return Ok(true);
         }
-        match which {
-            Lap::All if gain.drained == 0 => break,
-            Lap::Hinted if gain.drained == 0 => which = Lap::All,
-            _ => {}
+        let gain = lap(arena, u64::MAX, which)?;
+        let moved = free_drained(arena)?;
+        segment::recount_free(arena);
+        if gain.drained > 0 || moved {
+            continue;
         }
+        // Somebody else has one in hand: it may be the one that comes free.
+        if is_any_swept(arena) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        match which {
+            Lap::Hinted => which = Lap::All,
+            Lap::All => break,
+        }
+    }
+    if enough() {
+        return Ok(true);
     }
     arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
     Ok(false)
+}
+
+/// Runs the rounds that drained segments wait for; false if there were none.
+fn free_drained(arena: &Arena) -> Result<bool> {
+    let mut any = false;
+    for _ in 0..2 {
+        if advance(arena) {
+            any = true;
+            sync::round(arena)?;
+        }
+    }
+    advance(arena);
+    Ok(any)
+}
+
+fn is_any_swept(arena: &Arena) -> bool {
+    (0..arena.geometry.segments).any(|s| segment::state(arena, s).kind() == SWEEPING)
+}
+
+/// The one who makes room.
+struct Alone<'a>(&'a Arena);
+
+impl<'a> Alone<'a> {
+    fn wait(arena: &'a Arena) -> Option<Alone<'a>> {
+        latch::acquire(arena.meta.cell(word::ROOM_LATCH), &arena.peers, arena.operation_timeout)
+            .map(|_| Alone(arena))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        latch::release(self.0.meta.cell(word::ROOM_LATCH));
+    }
 }
