@@ -148,10 +148,10 @@ pub(crate) fn header(arena: &Arena, segment: u64) -> Option<Header> {
     })
 }
 
-/// Was its magic taken away on purpose?
+/// Was its magic taken away on purpose, or did a death come before it had any blocks?
 pub(crate) fn is_zeroed(arena: &Arena, segment: u64) -> bool {
     let at = start(arena, segment);
-    arena.data.contains(at, 8) && arena.data.load(at) == 0
+    !arena.data.contains(at, 8) || arena.data.load(at) == 0
 }
 
 /// The salt of a segment's records.

@@ -332,6 +332,10 @@ impl Alone<'_> {
             arena.anchor.store(arena.meta.load(word::ANCHOR), Ordering::Relaxed);
         } else {
             anchor_clock(&arena, newest.max(arena.meta.load(word::NEWEST_MS)));
+            // Times on the clock of another boot.
+            for at in [word::NO_ROOM_UNTIL_MS, word::LAST_SYNC_MS, word::FLUSHER_BEAT_MS] {
+                arena.meta.store(at, 0);
+            }
         }
         recover::heal_all(&arena)?;
         arena.meta.store(word::BOOT_ID, boot[0]);

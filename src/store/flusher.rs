@@ -14,6 +14,8 @@ use crate::error::Result;
 use crate::limits::SWEEP_RECORDS;
 use crate::sys::{clock, thread};
 
+/// In the word DIRTY: 0 = all is on the disk, 1 = something is not, this = it is being synced.
+const SYNCING: u64 = 2;
 /// Ticks with nothing to do before the thread ends.
 const CLEAN_TICKS: u32 = 2;
 
@@ -48,7 +50,7 @@ impl Flusher {
 #[inline]
 pub(super) fn changed(attached: &Arc<Attachment>) -> Result<()> {
     let meta = &attached.arena.meta;
-    if meta.load(word::DIRTY) == 0 {
+    if meta.load(word::DIRTY) != 1 {
         meta.swap(word::DIRTY, 1);
     }
     if attached.thread {
@@ -67,8 +69,9 @@ fn due_without_thread(attached: &Attachment) -> Result<()> {
     let last = arena.meta.load(word::LAST_SYNC_MS);
     let due = clock::mono_ms().saturating_sub(last) >= arena.config.sync_interval_ms;
     if attached.syncs_periodically() && due {
-        arena.meta.store(word::DIRTY, 0);
+        arena.meta.swap(word::DIRTY, SYNCING);
         sync::round(arena)?;
+        let _ = arena.meta.cas(word::DIRTY, SYNCING, 0);
         sweep::advance(arena);
     }
     Ok(())
@@ -131,11 +134,14 @@ fn tick(attached: &Attachment) -> bool {
     if !elected(arena) {
         return true;
     }
-    arena.meta.swap(word::DIRTY, 0);
+    arena.meta.swap(word::DIRTY, SYNCING);
     if attached.syncs_periodically() && sync::round(arena).is_err() {
         // Sticky in meta: every later write says so.
+        arena.meta.store(word::DIRTY, 0);
         return false;
     }
+    // A death before this leaves it for the next one elected.
+    let _ = arena.meta.cas(word::DIRTY, SYNCING, 0);
     let _ = sweep::expire(arena, SWEEP_RECORDS);
     if sweep::advance(arena) && !attached.syncs_periodically() {
         let _ = sync::round(arena);
