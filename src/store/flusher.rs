@@ -202,7 +202,8 @@ fn tick(arena: &Arena) -> bool {
     }
     if is_periodic(arena) {
         if round(arena).is_err() {
-            // Sticky in meta: every later write says so.
+            // Sticky in meta: every later write says so, and nobody tries again.
+            arena.meta.store(word::DIRTY, CLEAN);
             return false;
         }
     } else {

@@ -364,7 +364,8 @@ pub(super) fn advance(arena: &Arena) -> bool {
             if segment::change(arena, number, state, mine) {
                 for part in number..number + count {
                     // After a death in `free` a body may be somebody else's by now.
-                    if part == number || is_body_of(arena, part, number) {
+                    let mine = part == number || is_body_of(arena, part, number);
+                    if mine && arena.data.contains(segment::start(arena, part), 8) {
                         arena.data.store(segment::start(arena, part), 0);
                     }
                 }
