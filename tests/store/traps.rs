@@ -455,6 +455,28 @@ fn what_a_process_was_syncing_when_it_died_is_synced_by_another() {
     }
 }
 
+/// Found by the power cuts: the expiry is outside the header's checksum. Where a record is written
+/// over an older one of the same key, a torn sector can hold all of the new header but the expiry;
+/// the rebuild took it for whole, and the key could not be read at all.
+#[test]
+fn a_record_whose_expiry_was_torn_off_loses_to_the_one_before() {
+    let dir = dir();
+    let newer = b"the newer value, long enough to be found";
+    {
+        let store = open(dir.path(), &small());
+        set(&store, b"k", b"older", Ttl::Millis(1_000_000));
+        set(&store, b"k", newer, Ttl::Millis(2_000_000));
+    }
+    let path = dir.path().join("data");
+    let data = std::fs::read(&path).unwrap();
+    let value_at = data.windows(newer.len()).position(|w| w == newer).expect("in the log");
+    let expiry_at = (value_at - 72 + 40) as u64;
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&data[40..48], expiry_at).unwrap();
+    let store = rebuilt(dir.path(), &small());
+    assert_eq!(get(&store, b"k").as_deref(), Some(&b"older"[..]));
+}
+
 #[test]
 fn a_newer_format_is_refused_with_both_versions() {
     let dir = dir();
