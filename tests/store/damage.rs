@@ -72,7 +72,7 @@ fn places(name: &str, bytes: &[u8], rng: &mut Rng, most: usize) -> Vec<usize> {
 #[test]
 fn a_damaged_byte_anywhere_gives_a_miss_or_an_error_but_no_wrong_value_crash_or_hang() {
     let mut rng = Rng::new(seed("damage"));
-    let most = size("HOLDFAST_DAMAGE", 500) as usize;
+    let most = size("HOLDFAST_DAMAGE", 400) as usize;
     let dir = memory_dir();
     let store = open(dir.path(), &options());
     for i in 0..KEYS {
