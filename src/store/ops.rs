@@ -397,7 +397,7 @@ pub(super) fn delete(
 ) -> Result<Stored> {
     arena.check_sync()?;
     let done = match with_room(arena, 1, || delete_once(arena, key, expected, held, false)) {
-        Err(Error::Full(_)) => delete_once(arena, key, expected, held, true),
+        Err(Error::Full(_) | Error::NoSpace(_)) => delete_once(arena, key, expected, held, true),
         done => done,
     };
     if let Ok(Stored::Done(_)) = done {

@@ -1,1 +1,302 @@
+//! Damaged bytes, full disks, wrong owners: a miss or a clear error, never a wrong value, a crash
+//! or a hang.
 
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use holdfast::{Error, Options, Store, Stored, Ttl};
+use holdfast_tests::process::{self, Ended};
+use holdfast_tests::{Rng, content, dir, memory_dir, open, seed, size, small};
+
+const KEYS: u32 = 40;
+
+fn options() -> Options {
+    Options {
+        create: true,
+        thread: false,
+        max_bytes: Some(1 << 20),
+        max_value_bytes: Some(100_000),
+        max_processes: Some(8),
+        operation_timeout: Duration::from_millis(300),
+        open_timeout: Duration::from_secs(2),
+        ..Options::default()
+    }
+}
+
+fn value(i: u32) -> Vec<u8> {
+    content(i as u64, if i == 7 { 70_000 } else { 100 + i as usize * 37 })
+}
+
+/// Everything that may be done with a store that may be damaged.
+fn use_it(path: &Path) {
+    let Ok(store) = Store::open(path, &options()) else { return };
+    let mut read = Vec::new();
+    for i in 0..KEYS + 5 {
+        if let Ok(Some(_)) = store.get(&i.to_le_bytes(), &mut read) {
+            assert!(i < KEYS && read == value(i), "a wrong value for key {i}");
+        }
+    }
+    let _ = store.stats();
+    for i in 0..6u32 {
+        let _ = store.set(&(i | 1 << 20).to_le_bytes(), &content(1, 900), 0, Ttl::Millis(1));
+        let _ = store.touch(&i.to_le_bytes(), Ttl::Never, None);
+    }
+    let _ = store.delete(&1u32.to_le_bytes(), None, None);
+    let _ = store.expire(0);
+}
+
+/// Places to damage in a file: all where the structure is dense, some everywhere else.
+fn places(name: &str, bytes: &[u8], rng: &mut Rng, most: usize) -> Vec<usize> {
+    let dense: Vec<usize> = match name {
+        "super" => (0..0xb0).chain(0x1f8..0x200).chain(4096..4096 + 0xb0).collect(),
+        // Its first page, and whatever else is not zero.
+        "meta" => (0..0x490).chain((0x1000..bytes.len()).filter(|i| bytes[*i] != 0)).collect(),
+        "index" => (0..bytes.len()).filter(|i| bytes[i & !7..(i | 7) + 1] != [0; 8]).collect(),
+        // Segment headers and what begins with a record's first word, by its line.
+        _ => (0..16)
+            .flat_map(|segment| segment * 65_536..segment * 65_536 + 256)
+            .chain(64..8_000)
+            .filter(|i| *i < bytes.len())
+            .collect(),
+    };
+    let mut places: Vec<usize> = (0..most * 3 / 4).map(|_| *rng.pick(&dense)).collect();
+    if dense.len() < most {
+        places = dense;
+    }
+    places.extend((0..most / 4).map(|_| rng.below(bytes.len() as u64) as usize));
+    places
+}
+
+#[test]
+fn a_damaged_byte_anywhere_gives_a_miss_or_an_error_but_no_wrong_value_crash_or_hang() {
+    let mut rng = Rng::new(seed("damage"));
+    let most = size("HOLDFAST_DAMAGE", 400) as usize;
+    let dir = memory_dir();
+    let store = open(dir.path(), &options());
+    for i in 0..KEYS {
+        assert!(matches!(
+            store.set(&i.to_le_bytes(), &value(i), 0, Ttl::Never),
+            Ok(Stored::Done(_))
+        ));
+    }
+    drop(store);
+    let names = ["super", "data", "index", "meta"];
+    let read = |name: &&str| std::fs::read(dir.path().join(name)).unwrap();
+    let files: Vec<Vec<u8>> = names.iter().map(read).collect();
+    let restore = || {
+        for (name, bytes) in names.iter().zip(&files) {
+            let path = dir.path().join(name);
+            // In place, so that the inodes stay and the derived files are believed.
+            let file = match std::fs::File::options().write(true).open(&path) {
+                Ok(file) => file,
+                Err(e) => panic!("{name}: {e}"),
+            };
+            file.set_len(bytes.len() as u64).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+        }
+        // A rebuild replaced the derived files: the restored ones are to be believed again, so
+        // meta gets the inode of the index that is there now (see arena.rs).
+        let meta = std::fs::File::options().write(true).open(dir.path().join("meta")).unwrap();
+        let inode = std::fs::metadata(dir.path().join("index")).unwrap().ino();
+        meta.write_all_at(&inode.to_le_bytes(), 0x38).unwrap();
+    };
+    let mut cases = 0;
+    for (name, bytes) in names.iter().zip(&files) {
+        for at in places(name, bytes, &mut rng, most) {
+            let new = match rng.below(3) {
+                0 => bytes[at] ^ 1 << rng.below(8),
+                1 => 0,
+                _ => 0xff,
+            };
+            if new == bytes[at] {
+                continue;
+            }
+            restore();
+            let file = std::fs::File::options().write(true).open(dir.path().join(name)).unwrap();
+            file.write_all_at(&[new], at as u64).unwrap();
+            let before = bytes[at];
+            let ended = process::fork(|| use_it(dir.path())).wait(Duration::from_secs(10));
+            assert_eq!(ended, Ended::Exit(0), "{name} at {at:#x}: {before:#04x} became {new:#04x}");
+            cases += 1;
+        }
+    }
+    println!("{cases} damaged bytes");
+}
+
+#[test]
+fn a_truncated_file_gives_a_miss_or_an_error_but_no_crash() {
+    for name in ["super", "data", "index", "meta"] {
+        for tenth in 0..10u64 {
+            let dir = memory_dir();
+            let store = open(dir.path(), &options());
+            for i in 0..KEYS {
+                store.set(&i.to_le_bytes(), &value(i), 0, Ttl::Never).unwrap();
+            }
+            drop(store);
+            let file = std::fs::File::options().write(true).open(dir.path().join(name)).unwrap();
+            file.set_len(file.metadata().unwrap().len() * tenth / 10 + tenth % 3).unwrap();
+            let ended = process::fork(|| use_it(dir.path())).wait(Duration::from_secs(10));
+            assert_eq!(ended, Ended::Exit(0), "{name} cut to {tenth}/10");
+        }
+    }
+}
+
+/// A small filesystem in memory; gone with the value.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new(kib: u32) -> Option<Mount> {
+        let dir = dir();
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k,mode=0700"), "tmpfs"])
+            .arg(dir.path())
+            .status();
+        if done.is_ok_and(|status| status.success()) {
+            return Some(Mount(dir));
+        }
+        println!("SKIPPED: cannot mount a tmpfs here (this needs root)");
+        None
+    }
+
+    fn remount(&self, option: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{option}")]).arg(self.0.path());
+        assert!(mount.status().expect("mount").success(), "remount,{option}");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_new_values_keeps_the_old_ones_and_lets_go_when_there_is_room() {
+    let Some(mount) = Mount::new(5_000) else { return };
+    let path = mount.0.path();
+    let options = Options { max_bytes: Some(8 << 20), max_processes: Some(8), ..options() };
+    let store = open(path, &options);
+    let mut keys = 0u32;
+    let refused = loop {
+        match store.set(&keys.to_le_bytes(), &content(keys as u64, 3_000), 0, Ttl::Never) {
+            Ok(_) => keys += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
+    println!("{keys} values before: {refused}");
+    assert!(keys > 200);
+    let whole = |from: u32| {
+        let mut read = Vec::new();
+        for i in from..keys {
+            assert!(store.get(&i.to_le_bytes(), &mut read).unwrap().is_some(), "key {i} of {keys}");
+            assert!(read == content(i as u64, 3_000));
+        }
+    };
+    whole(0);
+    for i in 0..keys / 2 {
+        let deleted = store.delete(&i.to_le_bytes(), None, None);
+        assert!(matches!(deleted, Ok(Stored::Done(_))), "delete {i} of {keys}: {deleted:?}");
+    }
+    whole(keys / 2);
+    mount.remount("size=20000k");
+    let fresh = store.set(b"fresh", b"v", 0, Ttl::Never);
+    assert!(matches!(fresh, Ok(Stored::Done(_))), "{fresh:?}");
+    // And a store that cannot even be made says so.
+    let Some(mount) = Mount::new(500) else { return };
+    let refused = Store::open(mount.0.path(), &options).err().expect("too small");
+    assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
+    mount.remount("size=20000k");
+    open(mount.0.path(), &options);
+}
+
+#[test]
+fn a_read_only_filesystem_is_named() {
+    let Some(mount) = Mount::new(20_000) else { return };
+    drop(open(mount.0.path(), &options()));
+    mount.remount("ro");
+    let refused = Store::open(mount.0.path(), &options()).err().expect("read-only");
+    assert!(matches!(refused, Error::ReadOnly(_)), "{refused}");
+    assert!(refused.to_string().contains(&mount.0.path().display().to_string()), "{refused}");
+}
+
+/// Opens and expects an error that names the place and, where there is one, the mending command.
+fn refused(path: &Path, named: &Path, mended_by: &str) {
+    let error = match process::fork(|| {
+        assert!(Store::open(path, &options()).is_err(), "opened");
+    })
+    .wait(Duration::from_secs(10))
+    {
+        Ended::Exit(0) => Store::open(path, &options()).err().expect("as in the child"),
+        other => panic!("{}: {other:?}", named.display()),
+    };
+    let text = error.to_string();
+    assert!(text.contains(&named.display().to_string()), "{text} does not name {named:?}");
+    assert!(text.contains(mended_by), "{text} does not say {mended_by}");
+}
+
+#[test]
+fn wrong_modes_links_and_kinds_of_files_are_refused_by_name() {
+    let made = || {
+        let dir = dir();
+        open(dir.path(), &options()).set(b"k", b"v", 0, Ttl::Never).unwrap();
+        dir
+    };
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+    };
+    for bad in [0o777, 0o755, 0o701, 0o770] {
+        let dir = made();
+        mode(dir.path(), bad);
+        refused(dir.path(), dir.path(), "chmod 0700");
+    }
+    for name in ["super", "data", "index", "meta", "lock"] {
+        let at = |dir: &tempfile::TempDir| dir.path().join(name);
+        let dir = made();
+        mode(&at(&dir), 0o666);
+        refused(dir.path(), &at(&dir), "chmod 0600");
+        let dir = made();
+        std::fs::hard_link(at(&dir), dir.path().join("another name")).unwrap();
+        refused(dir.path(), &at(&dir), "hard links");
+        let dir = made();
+        std::fs::rename(at(&dir), dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", at(&dir)).unwrap();
+        refused(dir.path(), &at(&dir), "symbolic link");
+        let dir = made();
+        std::fs::remove_file(at(&dir)).unwrap();
+        assert!(Command::new("mkfifo").arg(at(&dir)).status().unwrap().success());
+        refused(dir.path(), &at(&dir), "not a plain file");
+    }
+    let dir = made();
+    let link = dir.path().with_extension("link");
+    std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+    refused(&link, &link, "symbolic link");
+    std::fs::remove_file(&link).unwrap();
+    let file = dir.path().join("data");
+    refused(&file, &file, "not a directory");
+    let nowhere = dir.path().join("nowhere");
+    refused(&nowhere, &nowhere, "install -d -m 0700");
+}
+
+#[test]
+fn another_users_store_is_refused_with_the_owner_to_set() {
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("SKIPPED: this needs root");
+        return;
+    }
+    let dir = dir();
+    drop(open(dir.path(), &small()));
+    let child = process::fork(|| {
+        // SAFETY: changes the user of this child alone.
+        assert_eq!(unsafe { libc::setuid(65_534) }, 0);
+        let error = Store::open(dir.path(), &options()).err().expect("another's");
+        let text = error.to_string();
+        assert!(text.contains("permission denied") || text.contains("chown"), "{text}");
+        assert!(text.contains(&dir.path().display().to_string()), "{text}");
+    });
+    assert_eq!(child.wait(Duration::from_secs(10)), Ended::Exit(0));
+}

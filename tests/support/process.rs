@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A process made here.
@@ -67,8 +68,26 @@ pub fn die() -> ! {
     }
 }
 
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Panics of children go straight to stderr. Set once and before any fork: a lock of the hook
+/// that another thread held at the fork would be held in the child for ever.
+fn prepare() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| match IS_CHILD.load(Ordering::SeqCst) {
+            true => {
+                write_raw(2, format!("{info}\n").as_bytes());
+            }
+            false => usual(info),
+        }));
+    });
+}
+
 /// Runs `work` in a child, which ends with 0, or with 101 after a panic (written to stderr).
 pub fn fork(work: impl FnOnce()) -> Pid {
+    prepare();
     // SAFETY: the child runs on with a copy of this thread alone. The allocator and the library
     // are fit for that; the child prints nothing through locks that another thread may have held.
     match unsafe { libc::fork() } {
@@ -77,9 +96,7 @@ pub fn fork(work: impl FnOnce()) -> Pid {
             // A test that fails leaves nobody behind.
             // SAFETY: sets one attribute of this process.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            std::panic::set_hook(Box::new(|info| {
-                _ = write_raw(2, format!("{info}\n").as_bytes());
-            }));
+            IS_CHILD.store(true, Ordering::SeqCst);
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // SAFETY: ends the process without running what belongs to the parent.
             unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
