@@ -402,10 +402,6 @@ pub(super) fn delete(
     };
     if let Ok(Stored::Done(_)) = done {
         arena.count(Count::Deletes);
-        // What was in vain before may succeed now.
-        if arena.meta.load(word::NO_ROOM_UNTIL_MS) != 0 {
-            arena.meta.store(word::NO_ROOM_UNTIL_MS, 0);
-        }
     }
     done
 }

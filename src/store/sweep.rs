@@ -331,7 +331,8 @@ fn append_again(arena: &Arena, old: &record::Header, key: &[u8]) -> Result<()> {
         seq: old.seq,
         key_len: key.len() as u16,
         flags: TOMBSTONE,
-        copy: old.copy.wrapping_add(1),
+        // Never 0 again, which would not be a copy.
+        copy: old.copy.checked_add(1).unwrap_or(1),
         hash: old.hash,
         value_crc: record::value_crc(&[]),
         expiry: record::expiry_word(0, old.seq),
