@@ -13,16 +13,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
-use parking_lot::lock_api::RawMutex as _;
-
-use super::fork;
+use super::{fork, futex};
 use crate::error::{Error, Result};
 
 /// Held while a store is attached or detached, and over every fork.
-static ATTACH: parking_lot::RawMutex = parking_lot::RawMutex::INIT;
+static ATTACH: ForkLock = ForkLock::new();
 /// Held while a dead owner's byte is borrowed, and over every fork.
-static THEFT: parking_lot::RawMutex = parking_lot::RawMutex::INIT;
+static THEFT: ForkLock = ForkLock::new();
 
 /// Stores that one process can have attached at once.
 const ATTACHED: usize = 256;
@@ -52,10 +51,34 @@ pub(super) fn before_fork() {
 }
 
 pub(super) fn after_fork() {
-    // SAFETY: both were locked by `before_fork` on this very thread (in the child: its copy).
-    unsafe {
-        THEFT.unlock();
-        ATTACH.unlock();
+    THEFT.unlock();
+    ATTACH.unlock();
+}
+
+/// A mutex that can be unlocked in the child of a fork. It is one word and knows no waiters by
+/// name: one that keeps a queue hands itself over to the first in it, a thread of the parent that
+/// the child does not have.
+struct ForkLock(AtomicU32);
+
+impl ForkLock {
+    const fn new() -> ForkLock {
+        ForkLock(AtomicU32::new(0))
+    }
+
+    /// 0 = free, 1 = held, 2 = held and perhaps waited for.
+    fn lock(&self) {
+        if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            return;
+        }
+        while self.0.swap(2, Ordering::Acquire) != 0 {
+            futex::wait(&self.0, 2, Duration::from_secs(1));
+        }
+    }
+
+    fn unlock(&self) {
+        if self.0.swap(0, Ordering::Release) == 2 {
+            futex::wake(&self.0, 1);
+        }
     }
 }
 
@@ -80,8 +103,7 @@ impl AttachGuard {
 
 impl Drop for AttachGuard {
     fn drop(&mut self) {
-        // SAFETY: locked by `new`.
-        unsafe { ATTACH.unlock() }
+        ATTACH.unlock();
     }
 }
 
@@ -278,8 +300,7 @@ impl Peers {
             let _ = set(self.probe(), byte, Kind::None);
             taken
         };
-        // SAFETY: locked above.
-        unsafe { THEFT.unlock() };
+        THEFT.unlock();
         taken
     }
 }
