@@ -163,7 +163,12 @@ impl Mount {
     fn remount(&self, option: &str) {
         let mut mount = Command::new("mount");
         mount.args(["-o", &format!("remount,{option}")]).arg(self.0.path());
-        assert!(mount.status().expect("mount").success(), "remount,{option}");
+        // Children that other tests forked meanwhile have this store's files open, but not for long.
+        let begun = std::time::Instant::now();
+        while !mount.status().expect("mount").success() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "remount,{option}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

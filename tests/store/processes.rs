@@ -162,6 +162,32 @@ fn a_child_for_which_there_is_no_slot_does_nothing_without_one() {
     assert!(store.get(b"k", &mut value).unwrap().is_some() && value == b"parent");
 }
 
+/// A lock that keeps a queue of its waiters is handed over, in the child, to a thread of the parent:
+/// children hung at their first open for ever.
+#[test]
+fn a_child_can_open_a_store_whatever_the_parents_threads_were_doing_at_the_fork() {
+    let (busy, dir) = (dir(), dir());
+    drop(open(dir.path(), &small()));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(open(busy.path(), &small()));
+                }
+            });
+        }
+        let ended: Vec<Ended> = (0..60)
+            .map(|_| {
+                let child = process::fork(|| drop(open(dir.path(), &small())));
+                child.wait(Duration::from_secs(5))
+            })
+            .collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(ended.iter().all(|ended| *ended == Ended::Exit(0)), "{ended:?}");
+    });
+}
+
 #[test]
 fn a_stopped_holder_is_fenced_after_its_lease_and_writes_nothing_when_it_goes_on() {
     let dir = dir();
