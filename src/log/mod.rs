@@ -18,7 +18,7 @@ use record::Header;
 
 /// Reads a record's header and as much of a key as is expected behind it. `None` if that leads
 /// outside the file. What arrives may be torn; the caller validates.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_header(
     arena: &Arena,
     at: u64,
@@ -31,6 +31,18 @@ pub(crate) fn read_header(
     }
     scratch.fill(&arena.data, at, len);
     Some(Header::decode(scratch.bytes()))
+}
+
+/// Is this the key behind a header? Word by word, as it was copied: a vector load over words just
+/// stored would wait until they have reached the cache, longer than the comparison takes.
+#[inline]
+pub(crate) fn is_key(scratch: &mut Scratch, key: &[u8]) -> bool {
+    let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
+    let found = &scratch.bytes()[LINE as usize..];
+    let (a, b) = (found.chunks_exact(8), key.chunks_exact(8));
+    found.len() == key.len()
+        && a.remainder() == b.remainder()
+        && a.zip(b).all(|(a, b)| word(a) == word(b))
 }
 
 /// Reads a header with its own key, checked: `None` if it is not whole.

@@ -94,7 +94,7 @@ pub(crate) fn shadow_of(expiry_ms: u64) -> u32 {
 }
 
 impl Header {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode(bytes: &[u8]) -> Header {
         let word =
             |i: usize| u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap_or_default());

@@ -117,6 +117,14 @@ pub(super) fn changed(arena: &Arc<Arena>, flusher: &Arc<Flusher>) -> Result<()> 
     Ok(())
 }
 
+/// Called once attached: what others left when they died must reach the disk even if nothing
+/// happens here but reads.
+pub(super) fn look_after(arena: &Arc<Arena>, flusher: &Arc<Flusher>) {
+    if flusher.wanted && arena.meta.load(word::DIRTY) != CLEAN {
+        start(arena, flusher);
+    }
+}
+
 /// Threads are not wanted: the operation that finds a sync due does it.
 #[cold]
 fn due_without_thread(arena: &Arena) -> Result<()> {

@@ -109,6 +109,7 @@ impl Store {
             flusher: Arc::new(Flusher::new(options.thread)),
             arena: Arc::new(arena),
         });
+        flusher::look_after(&attached.arena, &attached.flusher);
         registry.push((identity, Arc::downgrade(&attached)));
         Ok(Store { attached })
     }

@@ -8,7 +8,7 @@ use crate::arena::{Arena, Count, word};
 use crate::error::{Error, Result};
 use crate::index::{Slot, Table, stripe_of};
 use crate::key::Key;
-use crate::limits::{LINE, READ_RETRIES, ROOM_TRIES};
+use crate::limits::{READ_RETRIES, ROOM_TRIES};
 use crate::lock::{self, Held};
 use crate::log::record::{self, Header, TOMBSTONE};
 use crate::log::segment::{self, Need};
@@ -141,7 +141,7 @@ fn judge(
     };
     let same = header.hash == key.hash
         && header.key_len as usize == key.bytes.len()
-        && &scratch.bytes()[LINE as usize..] == key.bytes;
+        && log::is_key(scratch, key.bytes);
     if !same {
         return Ok(if is_whole_header(arena, at, scratch) {
             Judged::Other

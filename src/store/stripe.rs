@@ -100,7 +100,7 @@ impl<'a> Stripe<'a> {
                 let header = log::read_header(arena, slot.offset(), key.bytes.len(), &mut scratch)?;
                 let same = header.hash == key.hash
                     && header.key_len as usize == key.bytes.len()
-                    && &scratch.bytes()[64..] == key.bytes;
+                    && log::is_key(&mut scratch, key.bytes);
                 if !same {
                     return None;
                 }

@@ -25,10 +25,12 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
-fn run(cases: &mut [Case], rounds: usize, ops: u64) {
+/// Each case begins with nothing left to be written back, so that none pays for another's writes.
+fn run(store: &Store, cases: &mut [Case], rounds: usize, ops: u64) {
     let mut times = vec![Vec::new(); cases.len()];
     for round in 0..rounds {
         for (n, (_, case)) in cases.iter_mut().enumerate() {
+            store.sync().expect("sync");
             let begun = Instant::now();
             case(ops);
             if round > 0 || rounds == 1 {
@@ -131,7 +133,7 @@ fn main() {
             }),
         ),
     ];
-    run(&mut cases, rounds, ops);
+    run(&store, &mut cases, rounds, ops);
     drop(cases);
     drop(store);
     restart(rounds);

@@ -455,6 +455,26 @@ fn what_a_process_was_syncing_when_it_died_is_synced_by_another() {
     }
 }
 
+/// A worker that is killed leaves changes that nobody has synced; the next one may only read.
+#[test]
+fn what_the_dead_wrote_is_synced_also_by_one_who_only_reads() {
+    let dir = memory_dir();
+    let options = Options { sync_interval: Some(Duration::from_millis(100)), ..small() };
+    let child = process::fork(|| {
+        set(&open(dir.path(), &options), b"k", b"v", Ttl::Never);
+        process::die();
+    });
+    assert_eq!(child.wait(Duration::from_secs(10)), Ended::Signal(libc::SIGKILL));
+    let disk = CutDisk::new();
+    let store = open(dir.path(), &Options { disk: Some(disk.clone()), ..options.clone() });
+    assert_eq!(get(&store, b"k").as_deref(), Some(&b"v"[..]));
+    let begun = Instant::now();
+    while disk.syncs() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "nobody synced it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Found by the power cuts: the expiry is outside the header's checksum. Where a record is written
 /// over an older one of the same key, a torn sector can hold all of the new header but the expiry;
 /// the rebuild took it for whole, and the key could not be read at all.
