@@ -469,8 +469,15 @@ fn free_drained(arena: &Arena) -> Result<bool> {
     Ok(any)
 }
 
+/// Is a living process at one? What a dead one was at may be begun anew.
 fn is_any_swept(arena: &Arena) -> bool {
-    (0..arena.geometry.segments).any(|s| segment::state(arena, s).kind() == SWEEPING)
+    (0..arena.geometry.segments).any(|number| {
+        let state = segment::state(arena, number);
+        state.kind() == SWEEPING
+            && !arena.peers.steal(state.arg(), || {
+                segment::change(arena, number, state, state.to(SEALED, 0))
+            })
+    })
 }
 
 /// The one who makes room.
