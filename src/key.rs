@@ -67,7 +67,8 @@ pub(crate) struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    #[inline]
+    // Always: a key passed back through memory would be stored as words and loaded as vectors.
+    #[inline(always)]
     pub(crate) fn new(bytes: &'a [u8], hash: &KeyHash) -> Result<Key<'a>> {
         if bytes.is_empty() || bytes.len() > KEY_MAX {
             return Err(Error::Invalid(format!(

@@ -109,6 +109,7 @@ fn name_of(key: &Key) -> u64 {
 }
 
 impl<'a> Bucket<'a> {
+    #[inline]
     fn latch(arena: &'a Arena, number: u64) -> Result<Bucket<'a>> {
         let at = arena.geometry.lock_bucket(number);
         let cell = arena.meta.cell(at + locks::LATCH);
@@ -123,6 +124,7 @@ impl<'a> Bucket<'a> {
         }
     }
 
+    #[inline]
     fn of(arena: &'a Arena, key: &Key) -> Result<Bucket<'a>> {
         Bucket::latch(arena, key.hash >> 24 & (LOCK_BUCKETS - 1))
     }
@@ -148,6 +150,7 @@ impl<'a> Bucket<'a> {
         self.arena.meta.store(entry.at + field, value)
     }
 
+    #[inline]
     fn find(&self, key: &Key) -> Option<Entry> {
         let line = self.arena.meta.line(self.at);
         let way = (0..LOCK_WAYS).find(|way| line[1 + *way as usize] == name_of(key))?;
@@ -199,6 +202,7 @@ impl<'a> Bucket<'a> {
     }
 
     /// Makes the caller the owner; the owner word last, so that a death leaves no half owner.
+    #[inline(always)]
     fn take(&self, entry: Entry, cookie: u64, lease: Option<Duration>) -> Held {
         let fence = self.arena.next_seq();
         if self.get(entry, locks::OWNER) != 0 {
@@ -215,6 +219,7 @@ impl<'a> Bucket<'a> {
         Held { fence, cookie, place: entry.place }
     }
 
+    #[inline]
     fn held_at(&self, key: &Key, held: &Held) -> Option<Entry> {
         let way = held.place.checked_sub(self.number() * LOCK_WAYS).filter(|w| *w < LOCK_WAYS)?;
         let entry = self.entry(way);
@@ -226,6 +231,7 @@ impl<'a> Bucket<'a> {
     }
 
     /// Passes the lock on: to the lowest living ticket, or the entry goes.
+    #[inline]
     fn pass_on(&self, entry: Entry) {
         self.set(entry, locks::OWNER, 0);
         if self.get(entry, locks::WAITERS) != 0
@@ -236,6 +242,7 @@ impl<'a> Bucket<'a> {
         self.arena.meta.store(entry.name_at, 0);
     }
 
+    #[cold]
     fn reserve_for(&self, entry: Entry, ticket: Ticket) {
         self.set(entry, locks::RESERVED_UNTIL_MS, clock::mono_ms() + RESERVATION_MS);
         self.set(entry, locks::RESERVED_FOR, ticket.number(self.arena));
@@ -360,6 +367,7 @@ impl Drop for Queued<'_> {
 }
 
 /// Takes the lock of a key, waiting as `wait` says.
+#[inline]
 pub(crate) fn acquire(arena: &Arena, key: &Key, cookie: u64, wait: &Wait) -> Result<Acquired> {
     let bucket = Bucket::of(arena, key)?;
     let entry = match bucket.find(key) {
@@ -519,6 +527,7 @@ pub(crate) fn renew(
 }
 
 /// Is the lock still the caller's? If so nobody can take it while the answer lives.
+#[inline]
 pub(crate) fn confirm<'a>(arena: &'a Arena, key: &Key, held: &Held) -> Result<Option<Bucket<'a>>> {
     let bucket = Bucket::of(arena, key)?;
     Ok(bucket.held_at(key, held).is_some().then_some(bucket))

@@ -130,7 +130,7 @@ impl Store {
         self.attached.renew_after_fork()
     }
 
-    #[inline]
+    #[inline(always)]
     fn key<'a>(&self, arena: &Arena, key: &'a [u8]) -> Result<Key<'a>> {
         Key::new(key, &arena.hash)
     }

@@ -64,10 +64,12 @@ pub(super) struct Change {
 }
 
 impl<'a> Stripe<'a> {
+    #[inline]
     pub(super) fn latch(arena: &'a Arena, hash: u64) -> Result<Stripe<'a>> {
         Stripe::latch_number(arena, index::stripe_of(hash))
     }
 
+    #[inline]
     pub(super) fn latch_number(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
         let at = arena.geometry.stripe(number);
         let cell = arena.meta.cell(at + stripe::LATCH);
@@ -80,6 +82,7 @@ impl<'a> Stripe<'a> {
     }
 
     /// The latch is ours: finish or drop what the last owner left, then look at the table.
+    #[inline]
     fn latched(arena: &'a Arena, at: u64) -> Result<Stripe<'a>> {
         let damaged = || Error::Damaged(format!("{}", arena.dir.join("meta").display()));
         let guard = Unlatch { arena, at };
@@ -92,6 +95,7 @@ impl<'a> Stripe<'a> {
     }
 
     /// Looks a key up; what it finds cannot go away while the latch is held.
+    #[inline]
     pub(super) fn find(&self, key: &Key) -> Found {
         let arena = self.arena;
         let mut scratch = Scratch::new();
@@ -178,6 +182,7 @@ impl Drop for Unlatch<'_> {
 }
 
 /// Finishes or drops the change that a dead owner was making. Every step can be repeated.
+#[cold]
 fn heal(arena: &Arena, at: u64) -> Result<()> {
     let redo = arena.meta.load(at + stripe::REDO);
     let (lane, slot_at) = (redo >> 1 & 0x7f, (redo >> 16) * 8);

@@ -474,9 +474,9 @@ fn is_any_swept(arena: &Arena) -> bool {
     (0..arena.geometry.segments).any(|number| {
         let state = segment::state(arena, number);
         state.kind() == SWEEPING
-            && !arena.peers.steal(state.arg(), || {
-                segment::change(arena, number, state, state.to(SEALED, 0))
-            })
+            && !arena
+                .peers
+                .steal(state.arg(), || segment::change(arena, number, state, state.to(SEALED, 0)))
     })
 }
 

@@ -1,4 +1,4 @@
-//! One operation in a loop, for a profiler: `hot get|session|set COUNT`.
+//! One operation in a loop, for a profiler: `store-hot get|set|touch|lock|session COUNT`.
 use holdfast::{Acquired, Options, Ttl, Wait};
 use holdfast_tests::{dir, open};
 
@@ -15,6 +15,14 @@ fn main() {
     for _ in 0..count {
         match what.as_str() {
             "get" => assert!(store.get(key, &mut out).expect("get").is_some()),
+            "touch" => drop(store.touch(key, Ttl::Millis(3_600_000), None).expect("touch")),
+            "lock" => {
+                let Acquired::Held(held) = store.lock(key, 1, &Wait::default()).expect("lock")
+                else {
+                    panic!("not held")
+                };
+                store.unlock(key, &held).expect("unlock");
+            }
             "set" => drop(store.set(key, &value, 0, Ttl::Millis(3_600_000)).expect("set")),
             _ => {
                 let Acquired::Held(held) = store.lock(key, 1, &Wait::default()).expect("lock")
