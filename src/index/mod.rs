@@ -42,7 +42,7 @@ impl Slot {
     /// Where the record is, bytes into `data`; 0 = nowhere.
     #[inline]
     pub(crate) fn offset(self) -> u64 {
-        (self.0 >> 16 & (1 << 34) - 1) * LINE
+        ((self.0 >> 16) & ((1 << 34) - 1)) * LINE
     }
 
     /// Bytes worth fetching at once.
@@ -95,7 +95,7 @@ pub(crate) struct Table {
 impl Table {
     /// The word of a table of `buckets` (a power of two) at byte `at` of the index.
     pub(crate) fn word_for(at: u64, buckets: u64) -> u64 {
-        at / 64 << 24 | (buckets.trailing_zeros() as u64) << 16
+        (at / 64) << 24 | (buckets.trailing_zeros() as u64) << 16
     }
 
     #[inline]

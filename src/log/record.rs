@@ -81,7 +81,7 @@ fn check(at_ms: u64, seq: u64) -> u64 {
 /// The moment that an expiry word names; `None` if it is damaged.
 #[inline]
 pub(crate) fn expiry_ms(word: u64, seq: u64) -> Option<u64> {
-    let at = word & (1 << 48) - 1;
+    let at = word & ((1 << 48) - 1);
     (word >> 48 == check(at, seq)).then_some(at)
 }
 

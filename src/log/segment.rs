@@ -329,11 +329,12 @@ fn take_run_counted(arena: &Arena, count: u64) -> Result<u64> {
     let me = arena.peers.slot();
     let mut first = 0;
     'search: while first + count <= arena.geometry.segments {
-        for segment in first..first + count {
+        let from = first;
+        for segment in from..from + count {
             let was = state(arena, segment);
             let now = State::new(RUN, me, was.incarnation().wrapping_add(1));
             if was.kind() != FREE || !change(arena, segment, was, now) {
-                give_back(arena, first, segment - first);
+                give_back(arena, from, segment - from);
                 first = segment + 1;
                 continue 'search;
             }

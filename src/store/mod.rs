@@ -80,7 +80,10 @@ pub struct Store {
     attached: Arc<Attachment>,
 }
 
-static REGISTRY: parking_lot::Mutex<Vec<((u64, u64), Weak<Attachment>)>> =
+/// Device and inode of a directory.
+type Identity = (u64, u64);
+
+static REGISTRY: parking_lot::Mutex<Vec<(Identity, Weak<Attachment>)>> =
     parking_lot::Mutex::new(Vec::new());
 
 impl Store {

@@ -226,6 +226,20 @@ pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], put: &Put) -> Result<S
     done
 }
 
+/// Lets through who has no lock to show, or shows one that is still its own; `None` for who lost
+/// it. What it gives is to be kept to the end of the write: nobody takes the lock meanwhile.
+#[inline]
+fn pass_fence<'a>(
+    arena: &'a Arena,
+    key: &Key,
+    held: Option<&Held>,
+) -> Result<Option<Option<lock::Bucket<'a>>>> {
+    match held {
+        None => Ok(Some(None)),
+        Some(held) => Ok(lock::confirm(arena, key, held)?.map(Some)),
+    }
+}
+
 fn put_once(
     arena: &Arena,
     key: &Key,
@@ -235,13 +249,8 @@ fn put_once(
     put: &Put,
 ) -> Result<Stored> {
     let stripe = Stripe::latch(arena, key.hash)?;
-    // Held to the end: nobody takes the lock between the check and the write.
-    let _fence = match put.held {
-        None => None,
-        Some(held) => match lock::confirm(arena, key, held)? {
-            None => return Ok(Stored::Lost),
-            confirmed => confirmed,
-        },
+    let Some(_fence) = pass_fence(arena, key, put.held)? else {
+        return Ok(Stored::Lost);
     };
     let now = arena.now_ms();
     let found = stripe.find(key);
@@ -416,12 +425,8 @@ fn delete_once(
     in_place: bool,
 ) -> Result<Stored> {
     let stripe = Stripe::latch(arena, key.hash)?;
-    let _fence = match held {
-        None => None,
-        Some(held) => match lock::confirm(arena, key, held)? {
-            None => return Ok(Stored::Lost),
-            confirmed => confirmed,
-        },
+    let Some(_fence) = pass_fence(arena, key, held)? else {
+        return Ok(Stored::Lost);
     };
     let now = arena.now_ms();
     let found = stripe.find(key);
@@ -478,12 +483,8 @@ enum Touched {
 
 fn touch_in_place(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Touched> {
     let stripe = Stripe::latch(arena, key.hash)?;
-    let _fence = match held {
-        None => None,
-        Some(held) => match lock::confirm(arena, key, held)? {
-            None => return Ok(Touched::Stored(Stored::Lost)),
-            confirmed => confirmed,
-        },
+    let Some(_fence) = pass_fence(arena, key, held)? else {
+        return Ok(Touched::Stored(Stored::Lost));
     };
     let now = arena.now_ms();
     let current = match stripe.find(key) {

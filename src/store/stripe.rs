@@ -144,7 +144,7 @@ impl<'a> Stripe<'a> {
         meta.store(self.at + stripe::REDO_RECORD, change.record_at);
         meta.store(self.at + stripe::REDO_SEQ, change.seq);
         let lane = change.lane.unwrap_or(NO_LANE);
-        meta.store(self.at + stripe::REDO, ARMED | lane << 1 | change.slot_at / 8 << 16);
+        meta.store(self.at + stripe::REDO, ARMED | lane << 1 | (change.slot_at / 8) << 16);
     }
 
     /// The record is whole: the index names it.

@@ -295,7 +295,7 @@ fn check_filesystem(path: &Path, kind: i64, force: bool) -> Result<()> {
 
 /// On btrfs a store to a mapped page may need a new block; without copy-on-write it never does.
 fn no_copy_on_write(fd: &OwnedFd) {
-    if fs::fstatfs(fd).is_ok_and(|s| s.f_type as i64 == BTRFS)
+    if fs::fstatfs(fd).is_ok_and(|s| s.f_type == BTRFS)
         && let Ok(flags) = fs::ioctl_getflags(fd.as_fd())
     {
         let _ = fs::ioctl_setflags(fd.as_fd(), flags | fs::IFlags::NOCOW);

@@ -519,6 +519,6 @@ fn a_newer_format_is_refused_with_both_versions() {
 /// CRC-32C, bit by bit: the slow and obvious one.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ *byte as u32, |crc, _| crc >> 1 ^ (crc & 1) * 0x82f6_3b78)
+        (0..8).fold(crc ^ *byte as u32, |crc, _| (crc >> 1) ^ ((crc & 1) * 0x82f6_3b78))
     })
 }
