@@ -23,9 +23,13 @@ use crate::sys::{clock, futex};
 
 /// How long the one whose turn it is may take to come.
 const RESERVATION_MS: u64 = 20;
-/// The first waiter looks this often, the others less.
+/// The first waiter looks this often.
 const HEAD_SLICE: Duration = Duration::from_millis(10);
+/// The others ask their stop callback this often, and look the less often the more are before them:
+/// hundreds who all looked would keep each other from it.
 const SLICE: Duration = Duration::from_millis(40);
+/// Slices between two looks, at most.
+const LOOK_SLICES: u32 = 50;
 
 /// How to wait for a lock.
 #[derive(Clone, Copy, Default)]
@@ -235,7 +239,7 @@ impl<'a> Bucket<'a> {
     fn pass_on(&self, entry: Entry) {
         self.set(entry, locks::OWNER, 0);
         if self.get(entry, locks::WAITERS) != 0
-            && let Some((_, ticket)) = self.lowest_ticket(entry)
+            && let Some(ticket) = self.lowest_ticket(entry)
         {
             return self.reserve_for(entry, ticket);
         }
@@ -249,34 +253,39 @@ impl<'a> Bucket<'a> {
         ticket.wake(self.arena);
     }
 
-    /// The living ticket with the lowest number, and how many tickets there are. The dead met on
-    /// the way are removed.
-    fn lowest_ticket(&self, entry: Entry) -> Option<(u64, Ticket)> {
+    /// The living ticket with the lowest number; the dead met on the way are removed.
+    fn lowest_ticket(&self, entry: Entry) -> Option<Ticket> {
         self.lowest_ticket_above(entry, 0)
     }
 
-    fn lowest_ticket_above(&self, entry: Entry, above: u64) -> Option<(u64, Ticket)> {
+    fn lowest_ticket_above(&self, entry: Entry, above: u64) -> Option<Ticket> {
         loop {
             let mut count = 0;
-            let mut lowest: Option<Ticket> = None;
-            for ticket in Ticket::all(self.arena) {
-                if !ticket.waits_for(self.arena, entry.place) {
-                    continue;
-                }
+            let mut lowest: Option<(u64, Ticket)> = None;
+            for ticket in self.tickets(entry) {
                 count += 1;
                 let number = ticket.number(self.arena);
-                if number > above && lowest.is_none_or(|l| number < l.number(self.arena)) {
-                    lowest = Some(ticket);
+                if number > above && lowest.is_none_or(|(low, _)| number < low) {
+                    lowest = Some((number, ticket));
                 }
             }
             self.set(entry, locks::WAITERS, count);
-            let lowest = lowest?;
+            let (_, lowest) = lowest?;
             if self.arena.is_gone(lowest.owner(self.arena)) {
                 lowest.free(self.arena);
                 continue;
             }
-            return Some((count, lowest));
+            return Some(lowest);
         }
+    }
+
+    fn tickets(&self, entry: Entry) -> impl Iterator<Item = Ticket> {
+        let arena = self.arena;
+        Ticket::all(arena).filter(move |ticket| ticket.waits_for(arena, entry.place))
+    }
+
+    fn tickets_before(&self, entry: Entry, number: u64) -> u32 {
+        self.tickets(entry).filter(|ticket| ticket.number(self.arena) < number).count() as u32
     }
 }
 
@@ -419,16 +428,21 @@ fn wait_in_line(queued: Queued, key: &Key, cookie: u64, wait: &Wait) -> Result<A
     let arena = queued.arena;
     let started = Instant::now();
     let mut seen = Seen { fence: 0, renewed: 0, since: started };
+    let cell = arena.meta.cell(queued.ticket.at(arena) + locks::TICKET_FUTEX);
+    let (mut heard, mut look_at, mut slice) = (None, started, HEAD_SLICE);
     loop {
-        let cell = arena.meta.cell(queued.ticket.at(arena) + locks::TICKET_FUTEX);
         let word = cell.load(std::sync::atomic::Ordering::Acquire);
-        let head = {
+        let now = Instant::now();
+        let stop = wait.stop.is_some_and(|stop| stop());
+        let over = wait.timeout.is_some_and(|limit| now - started >= limit);
+        if stop || over || heard != Some(word) || now >= look_at {
+            heard = Some(word);
             let bucket = Bucket::of(arena, key)?;
             let entry = bucket.entry(queued.place % LOCK_WAYS);
             if bucket.find(key).map(|found| found.place) != Some(entry.place) {
                 return Err(Error::Damaged("the table of session locks".into()));
             }
-            let head = match turn(&bucket, entry, &queued, &mut seen) {
+            match turn(&bucket, entry, &queued, &mut seen) {
                 Turn::Take { broken } => {
                     let waiters = bucket.get(entry, locks::WAITERS);
                     bucket.set(entry, locks::WAITERS, waiters.saturating_sub(1));
@@ -440,57 +454,69 @@ fn wait_in_line(queued: Queued, key: &Key, cookie: u64, wait: &Wait) -> Result<A
                     drop(bucket);
                     return Ok(Acquired::Held(held));
                 }
-                Turn::Wait { first } => first,
-            };
-            let holder = bucket.holder(entry);
-            drop(bucket);
-            if wait.stop.is_some_and(|stop| stop()) {
-                return Ok(Acquired::Stopped(holder));
+                Turn::Wait { ahead } => {
+                    slice = if ahead == 0 { HEAD_SLICE } else { SLICE };
+                    look_at = now + slice * (1 + ahead / 4).min(LOOK_SLICES);
+                }
             }
-            if wait.timeout.is_some_and(|limit| started.elapsed() >= limit) {
+            if stop {
+                return Ok(Acquired::Stopped(bucket.holder(entry)));
+            }
+            if over {
                 arena.count(Count::LockTimeouts);
-                return Ok(Acquired::TimedOut(holder));
+                return Ok(Acquired::TimedOut(bucket.holder(entry)));
             }
-            head
-        };
-        let slice = if head { HEAD_SLICE } else { SLICE };
-        let left = wait.timeout.map_or(slice, |limit| limit.saturating_sub(started.elapsed()));
-        futex::wait(cell, word, slice.min(left.max(Duration::from_millis(1))));
+        }
+        let mut limit = look_at - now;
+        if wait.stop.is_some() {
+            limit = limit.min(slice);
+        }
+        if let Some(timeout) = wait.timeout {
+            limit = limit.min(timeout.saturating_sub(now - started));
+        }
+        futex::wait(cell, word, limit.max(Duration::from_millis(1)));
     }
 }
 
 enum Turn {
-    Take { broken: bool },
-    Wait { first: bool },
+    Take {
+        broken: bool,
+    },
+    /// So many are before.
+    Wait {
+        ahead: u32,
+    },
 }
 
 /// Is it this waiter's turn? Called under the bucket's latch.
 fn turn(bucket: &Bucket, entry: Entry, queued: &Queued, seen: &mut Seen) -> Turn {
     let arena = bucket.arena;
     let mine = queued.ticket.number(arena);
-    let first = match bucket.lowest_ticket(entry) {
-        Some((_, lowest)) => lowest.number(arena) == mine,
-        None => true,
-    };
-    if bucket.is_free(entry) {
+    // Removes the dead before the first that lives.
+    bucket.lowest_ticket(entry);
+    let ahead = bucket.tickets_before(entry, mine);
+    let first = ahead == 0;
+    // Only the first looks whether the owner lives: it is the one who would take over.
+    let owner = bucket.get(entry, locks::OWNER);
+    if owner == 0 || (first && arena.is_gone(owner)) {
         let reserved = bucket.get(entry, locks::RESERVED_FOR);
-        let free_for_all = reserved == 0 || bucket.get(entry, locks::OWNER) != 0;
+        let free_for_all = reserved == 0 || owner != 0;
         if reserved == mine || (free_for_all && first) {
             return Turn::Take { broken: false };
         }
         let late = clock::mono_ms() > bucket.get(entry, locks::RESERVED_UNTIL_MS);
         if free_for_all || !late {
-            return Turn::Wait { first };
+            return Turn::Wait { ahead };
         }
         // Whoever it was reserved for did not come: the next in line, or the first again.
         let next = bucket
             .lowest_ticket_above(entry, reserved)
             .or_else(|| bucket.lowest_ticket_above(entry, 0));
         return match next {
-            Some((_, ticket)) if ticket.number(arena) == mine => Turn::Take { broken: false },
-            Some((_, ticket)) => {
+            Some(ticket) if ticket.number(arena) == mine => Turn::Take { broken: false },
+            Some(ticket) => {
                 bucket.reserve_for(entry, ticket);
-                Turn::Wait { first }
+                Turn::Wait { ahead }
             }
             None => Turn::Take { broken: false },
         };
@@ -501,7 +527,7 @@ fn turn(bucket: &Bucket, entry: Entry, queued: &Queued, seen: &mut Seen) -> Turn
     }
     let lease = bucket.get(entry, locks::LEASE_MS);
     let over = lease != 0 && seen.since.elapsed() >= Duration::from_millis(lease);
-    if over && first { Turn::Take { broken: true } } else { Turn::Wait { first } }
+    if over && first { Turn::Take { broken: true } } else { Turn::Wait { ahead } }
 }
 
 /// Gives a lock back. False: it was not the caller's any more.

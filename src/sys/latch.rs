@@ -12,6 +12,9 @@ use super::{fault, futex};
 use crate::limits::LATCH_SPINS;
 
 const WAITERS: u32 = 1 << 31;
+/// Longer than a living owner needs, if it runs.
+const FIRST_SLEEP: Duration = Duration::from_micros(50);
+const PROBED_SLEEP: Duration = Duration::from_millis(1);
 
 /// How a latch was come by.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -44,6 +47,7 @@ pub(crate) fn acquire(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Optio
 fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
     let me = peers.slot();
     let start = Instant::now();
+    let mut watched = None;
     loop {
         for _ in 0..LATCH_SPINS {
             let seen = cell.load(Ordering::Relaxed);
@@ -58,7 +62,13 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
             std::hint::spin_loop();
         }
         let seen = cell.load(Ordering::Relaxed);
-        if let Some(slot) = (seen & !WAITERS).checked_sub(1)
+        // Probed only if it is the one from before the last sleep: a probe takes a lock of the
+        // kernel's that all others who probe want too.
+        let owner = (seen & !WAITERS).checked_sub(1);
+        let sleep = if watched == owner { PROBED_SLEEP } else { FIRST_SLEEP };
+        let suspect = owner.filter(|_| watched == owner);
+        watched = owner;
+        if let Some(slot) = suspect
             && peers.steal(slot, || {
                 fault::step();
                 let mine = (me + 1) | (seen & WAITERS);
@@ -77,7 +87,7 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
                     .compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
                     .is_ok())
         {
-            futex::wait(cell, seen | WAITERS, Duration::from_millis(1));
+            futex::wait(cell, seen | WAITERS, sleep);
         }
     }
 }

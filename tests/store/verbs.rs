@@ -39,6 +39,27 @@ fn values_of_every_size_come_back_exactly() {
 }
 
 #[test]
+fn the_largest_value_and_the_longest_key_come_back_also_after_a_rebuild() {
+    let dir = dir();
+    let options =
+        Options { max_bytes: Some(512 << 20), max_value_bytes: Some(64 << 20), ..small() };
+    let key = [b'k'; 1024];
+    let value: Vec<u8> = (0..64u32 << 20).map(|n| (n ^ n >> 8) as u8).collect();
+    for rebuild in [false, true] {
+        let store = open(dir.path(), &options);
+        if !rebuild {
+            assert!(store.set(&key, &value[1..], 1, Ttl::Never).is_ok());
+            assert!(store.set(&key, &value, 2, Ttl::Never).is_ok());
+        }
+        let mut read = Vec::new();
+        assert_eq!(store.get(&key, &mut read).unwrap().expect("present").flags, 2);
+        assert!(read == value, "64 MiB came back otherwise");
+        drop(store);
+        std::fs::remove_file(dir.path().join("meta")).unwrap();
+    }
+}
+
+#[test]
 fn conditions_are_kept() {
     let dir = dir();
     let store = open(dir.path(), &small());
