@@ -68,7 +68,7 @@ static inline void sleep_ms(long ms)
 }
 
 #define DIRECTORIES 8
-static char directories[DIRECTORIES][64];
+static char directories[DIRECTORIES][128];
 static int directories_made;
 static pid_t directories_owner;
 
@@ -95,7 +95,9 @@ static inline const char *directory(void)
     }
     CHECK(directories_made < DIRECTORIES);
     char *path = directories[directories_made++];
-    strcpy(path, "/tmp/holdfast-capi-XXXXXX");
+    /* The runner gives a directory that it removes, also after a program that did not end well. */
+    const char *parent = getenv("TMPDIR");
+    snprintf(path, sizeof directories[0], "%.90s/holdfast-capi-XXXXXX", parent ? parent : "/tmp");
     CHECK(mkdtemp(path) != NULL);
     return path;
 }

@@ -27,6 +27,8 @@ fi
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+mkdir "$out/tmp"
+export TMPDIR=$out/tmp
 # Programs ask for the library by its SONAME.
 ln -s "$LIB/libholdfast.so" "$out/libholdfast.so.0"
 ln -s "$LIB/libholdfast.so" "$out/libholdfast.so"
