@@ -75,6 +75,28 @@ struct Attachment {
 }
 
 /// A store. Any number of threads may use one value; clones share the attachment.
+///
+/// ```
+/// use holdfast::{Acquired, Expect, Options, Store, Ttl, Wait};
+/// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+/// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+/// # let path = dir.path();
+///
+/// // `path` is a directory of mode 0700.
+/// let store = Store::open(path, &Options { create: true, ..Options::default() })?;
+///
+/// // One request at a time works on this session; it ends with its process at the latest.
+/// let Acquired::Held(lock) = store.lock(b"session 42", 1, &Wait::default())? else {
+///     panic!("no limit was set for the wait");
+/// };
+/// let mut value = Vec::new();
+/// store.get(b"session 42", &mut value)?;
+/// value.extend_from_slice(b"one more visit; ");
+/// let ttl = Ttl::Millis(1_440_000);
+/// store.put(b"session 42", &value, 0, ttl, Expect::Any, Some(&lock))?;
+/// store.unlock(b"session 42", &lock)?;
+/// # Ok::<(), holdfast::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Store {
     attached: Arc<Attachment>,
@@ -151,6 +173,20 @@ impl Store {
     }
 
     /// Reads a value into `out`, whose memory is reused; `None` if there is none.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// store.set(b"k", b"value", 7, Ttl::Never)?;
+    /// let mut value = Vec::new();
+    /// let item = store.get(b"k", &mut value)?.expect("just set");
+    /// assert_eq!((value.as_slice(), item.flags), (&b"value"[..], 7));
+    /// assert!(store.get(b"other", &mut value)?.is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<Option<Item>> {
         let arena = self.arena()?;
         ops::get(arena, &self.key(arena, key)?, out)
@@ -177,6 +213,17 @@ impl Store {
     }
 
     /// Looks whether there is a value, without reading it.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// store.set(b"k", b"four", 0, Ttl::Never)?;
+    /// assert_eq!(store.exists(b"k")?.expect("just set").value_len, 4);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn exists(&self, key: &[u8]) -> Result<Option<Item>> {
         let arena = self.arena()?;
         ops::exists(arena, &self.key(arena, key)?)
@@ -199,11 +246,89 @@ impl Store {
     }
 
     /// Stores a value whatever was there: [`Store::put`] with [`Expect::Any`] and no lock.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// assert!(matches!(store.set(b"k", b"v", 0, Ttl::Millis(60_000))?, Stored::Done(_)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn set(&self, key: &[u8], value: &[u8], flags: u32, ttl: Ttl) -> Result<Stored> {
         self.put(key, value, flags, ttl, Expect::Any, None)
     }
 
+    /// Stores a value if there is none.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// assert!(matches!(store.add(b"k", b"first", 0, Ttl::Never)?, Stored::Done(_)));
+    /// assert!(matches!(store.add(b"k", b"second", 0, Ttl::Never)?, Stored::Exists(_)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn add(&self, key: &[u8], value: &[u8], flags: u32, ttl: Ttl) -> Result<Stored> {
+        self.put(key, value, flags, ttl, Expect::Absent, None)
+    }
+
+    /// Stores a value if there is one already.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// assert_eq!(store.replace(b"k", b"v", 0, Ttl::Never)?, Stored::Missing);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn replace(&self, key: &[u8], value: &[u8], flags: u32, ttl: Ttl) -> Result<Stored> {
+        self.put(key, value, flags, ttl, Expect::Present, None)
+    }
+
+    /// Stores a value if the present one has the version `expected`: nobody wrote since it was
+    /// read.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// let Stored::Done(first) = store.set(b"k", b"1", 0, Ttl::Never)? else { unreachable!() };
+    /// let Stored::Done(second) = store.cas(b"k", b"2", 0, Ttl::Never, first)? else { unreachable!() };
+    /// assert_eq!(store.cas(b"k", b"3", 0, Ttl::Never, first)?, Stored::Exists(second));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn cas(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: u32,
+        ttl: Ttl,
+        expected: u64,
+    ) -> Result<Stored> {
+        self.put(key, value, flags, ttl, Expect::Version(expected), None)
+    }
+
     /// Gives a value a new lifetime.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// store.set(b"k", b"v", 0, Ttl::Millis(1_000))?;
+    /// assert!(matches!(store.touch(b"k", Ttl::Millis(60_000), None)?, Stored::Done(_)));
+    /// assert_eq!(store.touch(b"other", Ttl::Never, None)?, Stored::Missing);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
         let arena = self.arena()?;
         let stored = ops::touch(arena, &self.key(arena, key)?, ttl, held)?;
@@ -211,6 +336,18 @@ impl Store {
     }
 
     /// Deletes a value, if it has the version `expected`.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// store.set(b"k", b"v", 0, Ttl::Never)?;
+    /// assert!(matches!(store.delete(b"k", None, None)?, Stored::Done(_)));
+    /// assert_eq!(store.delete(b"k", None, None)?, Stored::Missing);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored> {
         let arena = self.arena()?;
         let stored = ops::delete(arena, &self.key(arena, key)?, expected, held)?;
@@ -228,6 +365,21 @@ impl Store {
     }
 
     /// Takes a key's session lock. `cookie` names the owner within this process.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// use std::time::Duration;
+    /// let Acquired::Held(mine) = store.lock(b"s", 1, &Wait::default())? else { unreachable!() };
+    /// let at_once = Wait { timeout: Some(Duration::ZERO), ..Wait::default() };
+    /// assert!(matches!(store.lock(b"s", 2, &at_once)?, Acquired::TimedOut(_)));
+    /// assert!(store.unlock(b"s", &mine)?);
+    /// assert!(matches!(store.lock(b"s", 2, &at_once)?, Acquired::Held(_)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired> {
         let arena = self.arena()?;
         self.check_life(arena)?;
