@@ -30,9 +30,9 @@
  *                            fdatasync
  *   HOLDFAST_SYNC_NONE       everything since the last holdfast_sync()
  *
- * In none of them does anything come back that was deleted, expired or overwritten before the last
- * sync. A value that is returned is whole, has passed its checksum, and belongs to the key asked
- * for. In doubt a call fails; it never succeeds with nothing.
+ * With the first two nothing comes back that was deleted, expired or overwritten before the last
+ * sync; with the third it may. In all of them a value that is returned is whole, has passed its
+ * checksum, and belongs to the key asked for. In doubt a call fails; it never succeeds with nothing.
  *
  * The size of a store is bounded (max_bytes). A full store refuses new values with HOLDFAST_E_FULL
  * and keeps what it has. What has expired is found and its space used again without any call.

@@ -58,7 +58,7 @@ pub const ROOM_TRIES: u32 = 8;
 pub const LATCH_SPINS: u32 = 100;
 /// Version numbers skipped by every rebuild, so that none is issued twice.
 pub const SEQ_STEP: u64 = 1 << 40;
-/// Bytes of one recovery batch or one bounded sweep step, records.
+/// Records that one bounded sweep looks at.
 pub const SWEEP_RECORDS: u64 = 4096;
 
 const _: () = {

@@ -36,10 +36,7 @@ pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
     let deadline = Instant::now() + options.open_timeout;
     loop {
         if try_alone(&peers, &dir)? {
-            let arena = Alone { dir, boot, options }.make_ready(peers)?;
-            share(&arena.peers, &arena.dir)?;
-            claim(&arena)?;
-            return Ok(arena);
+            return Alone { dir, boot, options }.attach(peers);
         }
         if share(&peers, &dir)? {
             match join(&dir, boot)? {
@@ -52,10 +49,7 @@ pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
                 }
                 // Not ready: if we can become alone, it falls to us.
                 None if try_alone(&peers, &dir)? => {
-                    let arena = Alone { dir, boot, options }.make_ready(peers)?;
-                    share(&arena.peers, &arena.dir)?;
-                    claim(&arena)?;
-                    return Ok(arena);
+                    return Alone { dir, boot, options }.attach(peers);
                 }
                 None => {
                     refuse_other_kernel(&dir, boot)?;
@@ -278,6 +272,14 @@ struct Alone<'a> {
 }
 
 impl Alone<'_> {
+    /// Makes the store ready, lets the others in and joins them.
+    fn attach(self, peers: Peers) -> Result<Arena> {
+        let arena = self.make_ready(peers)?;
+        share(&arena.peers, &arena.dir)?;
+        claim(&arena)?;
+        Ok(arena)
+    }
+
     fn make_ready(self, peers: Peers) -> Result<Arena> {
         peers.assume_slot(0);
         let superblock = self.superblock()?;

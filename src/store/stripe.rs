@@ -21,6 +21,7 @@ pub(super) struct Stripe<'a> {
     arena: &'a Arena,
     at: u64,
     pub(super) table: Table,
+    _latch: Unlatch<'a>,
 }
 
 /// What the index has for a key.
@@ -85,13 +86,12 @@ impl<'a> Stripe<'a> {
     #[inline]
     fn latched(arena: &'a Arena, at: u64) -> Result<Stripe<'a>> {
         let damaged = || Error::Damaged(format!("{}", arena.dir.join("meta").display()));
-        let guard = Unlatch { arena, at };
+        let latch = Unlatch { arena, at };
         if arena.meta.load(at + stripe::REDO) & ARMED != 0 {
             heal(arena, at)?;
         }
         let table = Table::read(&arena.meta, &arena.index, at).ok_or_else(damaged)?;
-        std::mem::forget(guard);
-        Ok(Stripe { arena, at, table })
+        Ok(Stripe { arena, at, table, _latch: latch })
     }
 
     /// Looks a key up; what it finds cannot go away while the latch is held.
@@ -164,12 +164,7 @@ impl<'a> Stripe<'a> {
     }
 }
 
-impl Drop for Stripe<'_> {
-    fn drop(&mut self) {
-        latch::release(self.arena.meta.cell(self.at + stripe::LATCH));
-    }
-}
-
+/// Lets go of the latch, however the work under it ends.
 struct Unlatch<'a> {
     arena: &'a Arena,
     at: u64,

@@ -1,0 +1,63 @@
+//! What every engine behind the seam must do, driven by its address: the local store is the one
+//! that there is.
+
+use std::time::Duration;
+
+use holdfast::backend::{self, Backend, Change, Session};
+use holdfast::{Error, Held, Stored, Ttl, Wait};
+use holdfast_tests::{dir, small};
+
+const KEY: &[u8] = b"session";
+
+fn at_once() -> Wait<'static> {
+    Wait { timeout: Some(Duration::ZERO), ..Wait::default() }
+}
+
+fn opened(engine: &dyn Backend, cookie: u64, value: &mut Vec<u8>) -> Held {
+    match engine.open_session(KEY, cookie, &at_once(), value).expect("open") {
+        Session::Open(held, item) => {
+            assert_eq!(item.map_or(0, |i| i.value_len), value.len() as u64);
+            held
+        }
+        other => panic!("not opened: {other:?}"),
+    }
+}
+
+#[test]
+fn a_session_is_opened_changed_and_closed_by_one_owner_at_a_time() {
+    let dir = dir();
+    let engine = backend::open(dir.path(), &small()).expect("a directory is an address");
+    let mut value = Vec::new();
+    let write = |value| Change::Write { value, flags: 0, ttl: Ttl::Millis(60_000) };
+
+    let first = opened(&*engine, 1, &mut value);
+    assert!(value.is_empty(), "a new session has no value");
+    let other = engine.open_session(KEY, 2, &at_once(), &mut value).expect("open");
+    assert!(matches!(other, Session::TimedOut(_)), "{other:?}");
+    assert!(matches!(engine.close_session(KEY, &first, write(b"one")).unwrap(), Stored::Done(_)));
+    assert_eq!(engine.close_session(KEY, &first, write(b"late")).unwrap(), Stored::Lost);
+
+    let second = opened(&*engine, 2, &mut value);
+    assert_eq!(value, b"one", "a late close wrote, or nothing was written");
+    let longer = Change::Touch(Ttl::Millis(600_000));
+    assert!(matches!(engine.close_session(KEY, &second, longer).unwrap(), Stored::Done(_)));
+    let left = engine.exists(KEY).unwrap().expect("touched").expires_ms - engine.now_ms().unwrap();
+    assert!(left > 60_000, "{left} ms left");
+
+    let third = opened(&*engine, 3, &mut value);
+    assert!(matches!(engine.close_session(KEY, &third, Change::Nothing), Ok(Stored::Done(_))));
+    assert_eq!(engine.close_session(KEY, &third, Change::Nothing).unwrap(), Stored::Lost);
+    assert!(engine.locks(10).unwrap().is_empty());
+}
+
+#[test]
+fn an_address_names_a_directory_or_says_that_there_is_no_such_engine_yet() {
+    let dir = dir();
+    let address = format!("file://{}", dir.path().display());
+    let engine = backend::open(&address, &small()).expect("a directory with its scheme");
+    engine.sync().unwrap();
+    match backend::open("redis://127.0.0.1/", &small()) {
+        Err(Error::Unsupported(why)) => assert!(why.contains("redis"), "{why}"),
+        other => panic!("{:?}", other.err()),
+    }
+}
