@@ -57,10 +57,19 @@ pub(crate) mod word {
     pub(crate) const SLOT_HINT: u64 = 0x448;
     pub(crate) const FREE_HINT: u64 = 0x450;
     pub(crate) const TICKETS_HIGH: u64 = 0x480;
+    /// The segment that is being emptied in steps, plus one.
+    pub(crate) const VICTIM: u64 = 0x500;
+    /// Nothing is worth emptying until then.
+    pub(crate) const NO_VICTIM_UNTIL_MS: u64 = 0x508;
+    /// 1 = what only shadows fills the log: the oldest segment is to go next.
+    pub(crate) const AGE_PRESSURE: u64 = 0x510;
+    /// Since when more is free than is needed; 0 = it is not.
+    pub(crate) const PLENTY_SINCE_MS: u64 = 0x518;
+    pub(crate) const SWEEP_LATCH: u64 = 0x520; // 32 bits
     pub(crate) const SLOTS: u64 = 0x1000;
 }
 
-pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x01\x00");
+pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x02\x00");
 
 /// Words of a process slot (256 bytes).
 pub(crate) mod slot {
@@ -101,10 +110,13 @@ pub(crate) mod segment {
     pub(crate) const LIVE: u64 = 8;
     pub(crate) const NEXT_LOOK_MS: u64 = 16;
     pub(crate) const ROUND: u64 = 24;
-    pub(crate) const RUN: u64 = 32;
+    /// Segments of the run that starts here, or 0, 32 | lines in use when it was sealed 32.
+    pub(crate) const EXTENT: u64 = 32;
     pub(crate) const ACTIVATION_SEQ: u64 = 40;
-    /// The oldest activation among the others when this segment was last walked.
+    /// If something here waits for older segments to go: the oldest one when it was last walked.
     pub(crate) const OLDEST_SEEN: u64 = 48;
+    /// Up to here it has been emptied; 0 = not begun.
+    pub(crate) const SWEPT_TO: u64 = 56;
 }
 
 /// Words of the session lock table.
@@ -153,6 +165,9 @@ pub(crate) enum Count {
     LatchStolen,
     Healed,
     SyncRounds,
+    WrittenLines,
+    MovedLines,
+    Drained,
 }
 
 /// Sizes that follow from the store's options, fixed at its creation (but for the index).
@@ -199,8 +214,18 @@ impl Geometry {
         self.stripe(STRIPES) + lane * lane::BYTES
     }
 
+    /// The lane to which the sweep moves what is still alive.
+    pub(crate) fn survivor_lane(&self) -> u64 {
+        self.lanes
+    }
+
+    /// How many lanes there are, the survivors' included.
+    pub(crate) fn all_lanes(&self) -> u64 {
+        self.lanes + 1
+    }
+
     pub(crate) fn lock_bucket(&self, bucket: u64) -> u64 {
-        self.lane(LANES) + bucket * locks::BUCKET_BYTES
+        self.lane(LANES + 1) + bucket * locks::BUCKET_BYTES
     }
 
     /// An entry of the lock table; `place` is the bucket's number times the ways, plus the way.

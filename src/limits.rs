@@ -36,6 +36,12 @@ pub const BYTES_PER_SLOT: u64 = 256;
 pub const LANES: u64 = 8;
 /// Segments that only deletes and the sweep may take.
 pub const RESERVE: u64 = 4;
+/// All but one of so many parts of a store may be alive; with the last one the sweep works.
+pub const LIVE_PARTS: u64 = 8;
+/// A writer that helps to make room looks at this many lines of the log, at least.
+pub const HELP_LINES: u64 = 64;
+/// Attempts to take adjacent segments while others take some of them.
+pub const RUN_TRIES: u32 = 8;
 /// Segments that the maintenance thread makes ready ahead of need.
 pub const PREPARE_AHEAD: usize = 2;
 /// Processes that can be attached at once, unless the creator says otherwise.

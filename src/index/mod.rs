@@ -62,6 +62,11 @@ impl Slot {
         (self.0 ^ other.0) & !FREQUENCY == 0
     }
 
+    /// Read as often as another, as far as anybody noted.
+    pub(crate) fn with_frequency_of(self, other: Slot) -> Slot {
+        Slot(self.0 & !FREQUENCY | other.0 & FREQUENCY)
+    }
+
     /// The mark that a rebuild leaves on a slot that stands for a deletion.
     pub(crate) fn marked(self, mark: bool) -> Slot {
         Slot(self.0 & !FREQUENCY | if mark { FREQUENCY } else { 0 })

@@ -116,14 +116,18 @@ impl<'a> Lane<'a> {
         let old = self.tail;
         self.move_to(segment::start(self.arena, next) + LINE);
         if old != 0 {
-            self.seal(segment::of(self.arena, old - 1));
+            self.seal(old);
         }
         Ok(())
     }
 
-    fn seal(&self, segment: u64) {
+    /// Ends the segment that is written up to `tail`.
+    fn seal(&self, tail: u64) {
+        let segment = segment::of(self.arena, tail - 1);
         let now = segment::state(self.arena, segment);
         if self.owns(segment) {
+            let lines = (tail - segment::start(self.arena, segment)) / LINE - 1;
+            segment::set_extent(self.arena, segment, 0, lines);
             segment::change(self.arena, segment, now, now.to(SEALED, 0));
         }
     }
@@ -175,11 +179,10 @@ impl<'a> Lane<'a> {
 
     /// Ends the lane's segment, so that it can be swept.
     pub(crate) fn retire(mut self) {
-        if self.tail != 0 {
-            let segment = segment::of(self.arena, self.tail - 1);
+        let tail = self.tail;
+        if tail != 0 {
             self.move_to(0);
-            let now = segment::state(self.arena, segment);
-            segment::change(self.arena, segment, now, now.to(SEALED, 0));
+            self.seal(tail);
         }
     }
 }

@@ -27,6 +27,9 @@ pub(crate) const RUN: u8 = 2;
 /// Where the expiry word is in a record, bytes.
 pub(crate) const EXPIRY_AT: u64 = 40;
 
+/// The expiry of a record that was deleted in place.
+pub(crate) const ENDED_MS: u64 = 1;
+
 /// Shadows something for ever.
 pub(crate) const FOR_EVER: u32 = u32::MAX;
 
@@ -59,6 +62,11 @@ pub(crate) fn value_offset(key_len: usize) -> u64 {
 #[inline]
 pub(crate) fn lines(key_len: usize, value_len: u64) -> u64 {
     (value_offset(key_len) + value_len).div_ceil(LINE)
+}
+
+/// The number of the next copy: never 0 again, which would not be a copy.
+pub(crate) fn next_copy(copy: u8) -> u8 {
+    copy.checked_add(1).unwrap_or(1)
 }
 
 /// The CRC that guards a value.

@@ -16,10 +16,11 @@
 //!
 //! States: FREE -> ACTIVE(lane) -> SEALED -> SWEEPING(slot) -> DRAINED -> ZEROED -> FREE, and
 //! FREE -> RUN(slot) -> SEALED with BODY rows behind it for a value that fills whole segments.
+//! FREE(1) may have no disk space behind it: it was given back to the filesystem, or nobody knows.
 
 use crate::arena::{Arena, segment, word};
 use crate::error::{Error, Result};
-use crate::limits::{LINE, RESERVE};
+use crate::limits::{LINE, LIVE_PARTS, RESERVE, RUN_TRIES};
 use crate::sys::disk::{self, FileKind};
 
 pub(crate) const FREE: u8 = 0;
@@ -192,19 +193,26 @@ fn begin(arena: &Arena, segment: u64, incarnation: u32, kind: u8, run: u64) {
     arena.data.store(at + 56, 0);
     arena.data.store(at, magic(arena, &words));
     let row = arena.geometry.segment(segment);
-    arena.meta.store(row + segment::LIVE, 0);
+    // What deaths left in the count was never alive here.
+    let left = arena.meta.swap(row + segment::LIVE, 0);
+    arena.meta.add(word::LIVE_LINES, left.wrapping_neg());
+    arena.meta.store(row + segment::SWEPT_TO, 0);
     arena.meta.store(row + segment::NEXT_LOOK_MS, 0);
-    arena.meta.store(row + segment::RUN, 0);
+    arena.meta.store(row + segment::EXTENT, 0);
     arena.meta.store(row + segment::ACTIVATION_SEQ, seq);
 }
 
+/// The argument of FREE for a segment whose disk space was given back.
+pub(crate) const BARE: u32 = 1;
+
 /// Gives the file blocks for a segment, so that no store to it can fail.
-fn back_with_blocks(arena: &Arena, segment: u64) -> Result<()> {
+fn back_with_blocks(arena: &Arena, segment: u64, was: State) -> Result<()> {
     let (from, to) = (start(arena, segment), end(arena, segment));
-    if arena.data.contains(from, to - from) {
-        return Ok(());
-    }
-    let have = arena.data.usable().min(from);
+    let have = match arena.data.contains(from, to - from) {
+        true if was.arg() != BARE => return Ok(()),
+        true => from,
+        false => arena.data.usable().min(from),
+    };
     disk::grow(&*arena.disk, FileKind::Data, &arena.data, have, to)
         .map_err(|e| Error::io(format!("growing {}", arena.dir.join("data").display()), e))?;
     arena.meta.max(word::DATA_BYTES, to);
@@ -219,14 +227,71 @@ pub(crate) fn prepare(arena: &Arena, ahead: usize) {
     let next = (hint..count).filter(|s| state(arena, *s).kind() == FREE).take(ahead);
     for segment in next {
         let (from, to) = (start(arena, segment), end(arena, segment));
-        let ready = match arena.data.contains(from, to - from) {
-            true => arena.data.populate(from, to - from).is_ok(),
-            false => back_with_blocks(arena, segment).is_ok(),
-        };
-        if !ready {
+        let was = state(arena, segment);
+        if was.kind() != FREE || back_with_blocks(arena, segment, was).is_err() {
+            return;
+        }
+        if was.arg() == BARE {
+            // Fails if somebody took it meanwhile, who gave it blocks too.
+            change(arena, segment, was, was.to(FREE, 0));
+        } else if arena.data.populate(from, to - from).is_err() {
             return;
         }
     }
+}
+
+/// Is there no disk space behind it, as far as anybody knows? The header of one that was in use
+/// has words that are not zero.
+pub(crate) fn is_bare(arena: &Arena, segment: u64) -> bool {
+    let at = start(arena, segment);
+    !arena.data.contains(at, LINE) || arena.data.line(at) == [0; 8]
+}
+
+/// Gives the disk space of a free segment back to the filesystem, and the memory; false if it is
+/// in use, or not to be had. A death in here leaves it to the sweep.
+pub(crate) fn make_bare(arena: &Arena, segment: u64) -> bool {
+    let was = state(arena, segment);
+    if was.kind() != FREE || was.arg() == BARE || count_out(arena, 1, Need::Value).is_err() {
+        return false;
+    }
+    let mine = was.to(SWEEPING, arena.peers.slot());
+    let mut done = false;
+    if change(arena, segment, was, mine) {
+        let (from, to) = (start(arena, segment), end(arena, segment));
+        done = arena.data.contains(from, to - from) && arena.data.punch(from, to - from).is_ok();
+        change(arena, segment, mine, mine.to(FREE, if done { BARE } else { 0 }));
+    }
+    arena.meta.add(word::FREE_SEGMENTS, 1);
+    done
+}
+
+/// Lines of records that a segment can have.
+pub(crate) fn capacity(arena: &Arena) -> u64 {
+    arena.geometry.segment_bytes / LINE - 1
+}
+
+/// Lines that may be alive: the rest is what the sweep works with.
+fn live_limit(arena: &Arena) -> u64 {
+    (arena.geometry.segments - RESERVE) * capacity(arena) / LIVE_PARTS * (LIVE_PARTS - 1)
+}
+
+/// May so many lines more be alive?
+#[inline]
+pub(crate) fn has_room_for(arena: &Arena, more: u64) -> bool {
+    let live = arena.meta.load(word::LIVE_LINES) as i64;
+    live.saturating_add(more as i64) <= live_limit(arena) as i64
+}
+
+/// The error for a value that would be one too many.
+#[cold]
+pub(crate) fn too_much_alive(arena: &Arena) -> Error {
+    Error::Full(format!(
+        "{} bytes of {} are alive and {} may be; sessions that expire make room, or let the store \
+         grow (max_bytes)",
+        arena.meta.load(word::LIVE_LINES).saturating_mul(LINE),
+        arena.dir.path().display(),
+        live_limit(arena) * LINE,
+    ))
 }
 
 /// How many segments are free, as counted.
@@ -294,7 +359,11 @@ pub(crate) fn activate(arena: &Arena, lane: u32, need: Need) -> Result<u64> {
 
 fn activate_counted(arena: &Arena, lane: u32) -> Result<u64> {
     let count = arena.geometry.segments;
-    let hint = arena.meta.load(word::FREE_HINT) % count;
+    let hint = match lane as u64 == arena.geometry.survivor_lane() {
+        // What has lived long gathers at the low end, away from the runs.
+        true => 0,
+        false => arena.meta.load(word::FREE_HINT) % count,
+    };
     for segment in (hint..count).chain(0..hint) {
         let was = state(arena, segment);
         if was.kind() != FREE {
@@ -304,11 +373,13 @@ fn activate_counted(arena: &Arena, lane: u32) -> Result<u64> {
         if !change(arena, segment, was, now) {
             continue;
         }
-        if let Err(error) = back_with_blocks(arena, segment) {
+        if let Err(error) = back_with_blocks(arena, segment, was) {
             change(arena, segment, now, was);
             return Err(error);
         }
-        arena.meta.store(word::FREE_HINT, segment + 1);
+        if hint != 0 || segment == 0 {
+            arena.meta.store(word::FREE_HINT, segment + 1);
+        }
         begin(arena, segment, now.incarnation(), KIND_PLAIN, 0);
         return Ok(segment);
     }
@@ -326,31 +397,16 @@ pub(crate) fn take_run(arena: &Arena, count: u64) -> Result<u64> {
 }
 
 fn take_run_counted(arena: &Arena, count: u64) -> Result<u64> {
-    let me = arena.peers.slot();
-    let mut first = 0;
-    'search: while first + count <= arena.geometry.segments {
-        let from = first;
-        for segment in from..from + count {
-            let was = state(arena, segment);
-            let now = State::new(RUN, me, was.incarnation().wrapping_add(1));
-            if was.kind() != FREE || !change(arena, segment, was, now) {
-                give_back(arena, from, segment - from);
-                first = segment + 1;
-                continue 'search;
+    for _ in 0..RUN_TRIES {
+        let Some(first) = find_run(arena, count) else { break };
+        if claim_run(arena, first, count)? {
+            for segment in (first + 1)..first + count {
+                begin(arena, segment, state(arena, segment).incarnation(), KIND_BODY, first);
             }
+            begin(arena, first, state(arena, first).incarnation(), KIND_HEAD, count);
+            set_extent(arena, first, count, 0);
+            return Ok(first);
         }
-        for segment in first..first + count {
-            if let Err(error) = back_with_blocks(arena, segment) {
-                give_back(arena, first, count);
-                return Err(error);
-            }
-        }
-        for segment in (first + 1)..first + count {
-            begin(arena, segment, state(arena, segment).incarnation(), KIND_BODY, first);
-        }
-        begin(arena, first, state(arena, first).incarnation(), KIND_HEAD, count);
-        arena.meta.store(arena.geometry.segment(first) + segment::RUN, count);
-        return Ok(first);
     }
     Err(Error::Full(format!(
         "no {count} adjacent segments of {} bytes are free for a value of this size",
@@ -358,10 +414,55 @@ fn take_run_counted(arena: &Arena, count: u64) -> Result<u64> {
     )))
 }
 
+/// Adjacent free segments: the highest that the file has, away from what has lived long, else the
+/// lowest that it has not.
+fn find_run(arena: &Arena, count: u64) -> Option<u64> {
+    let segments = arena.geometry.segments;
+    let inside = of(arena, arena.data.usable()).min(segments);
+    let mut adjacent = 0;
+    for segment in (0..inside).rev() {
+        adjacent = if state(arena, segment).kind() == FREE { adjacent + 1 } else { 0 };
+        if adjacent == count {
+            return Some(segment);
+        }
+    }
+    adjacent = 0;
+    for segment in inside.saturating_sub(count)..segments {
+        adjacent = if state(arena, segment).kind() == FREE { adjacent + 1 } else { 0 };
+        if adjacent == count {
+            return Some(segment + 1 - count);
+        }
+    }
+    None
+}
+
+/// Are there adjacent free segments for a value that fills so many?
+pub(crate) fn has_run(arena: &Arena, count: u64) -> bool {
+    find_run(arena, count).is_some()
+}
+
+/// Makes these segments this process's own; false if somebody else was faster.
+fn claim_run(arena: &Arena, first: u64, count: u64) -> Result<bool> {
+    let me = arena.peers.slot();
+    for segment in first..first + count {
+        let was = state(arena, segment);
+        let now = State::new(RUN, me, was.incarnation().wrapping_add(1));
+        if was.kind() != FREE || !change(arena, segment, was, now) {
+            give_back(arena, first, segment - first);
+            return Ok(false);
+        }
+        if let Err(error) = back_with_blocks(arena, segment, was) {
+            give_back(arena, first, segment + 1 - first);
+            return Err(error);
+        }
+    }
+    Ok(true)
+}
+
 fn give_back(arena: &Arena, first: u64, count: u64) {
     for segment in first..first + count {
         let now = state(arena, segment);
-        change(arena, segment, now, now.to(FREE, 0));
+        change(arena, segment, now, now.to(FREE, BARE));
     }
 }
 
@@ -387,10 +488,21 @@ pub(crate) fn publish_run(arena: &Arena, first: u64, count: u64) {
 
 /// How many segments the run that starts here has, 1 for a plain segment; bounded by the store.
 pub(crate) fn run_length(arena: &Arena, segment: u64) -> u64 {
-    arena
-        .meta
-        .load(arena.geometry.segment(segment) + segment::RUN)
-        .clamp(1, arena.geometry.segments - segment)
+    let extent = arena.meta.load(arena.geometry.segment(segment) + segment::EXTENT);
+    (extent & 0xffff_ffff).clamp(1, arena.geometry.segments - segment)
+}
+
+/// Notes how far a segment goes: in segments if it is the head of a run, in lines if it is sealed.
+pub(crate) fn set_extent(arena: &Arena, segment: u64, run: u64, lines: u64) {
+    arena.meta.store(arena.geometry.segment(segment) + segment::EXTENT, run | lines << 32);
+}
+
+/// Lines that were written, when it was sealed; all that fit if nobody noted it.
+pub(crate) fn used_lines(arena: &Arena, segment: u64) -> u64 {
+    match arena.meta.load(arena.geometry.segment(segment) + segment::EXTENT) >> 32 {
+        0 => capacity(arena),
+        used => used.min(capacity(arena)),
+    }
 }
 
 /// Ends what a dead process began: half-swept segments are whole, unpublished runs are free.
@@ -402,7 +514,7 @@ pub(crate) fn heal(arena: &Arena, dead: impl Fn(u32) -> bool) {
             SWEEPING if dead(now.arg()) => {
                 change(arena, segment, now, now.to(SEALED, 0));
             }
-            RUN if dead(now.arg()) && change(arena, segment, now, now.to(FREE, 0)) => freed += 1,
+            RUN if dead(now.arg()) && change(arena, segment, now, now.to(FREE, BARE)) => freed += 1,
             _ => {}
         }
     }

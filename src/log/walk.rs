@@ -44,6 +44,18 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Goes on from a place that an earlier walk came to; one outside the segment is no such place.
+    pub(crate) fn skip_to(&mut self, at: u64) {
+        if at.is_multiple_of(LINE) && (self.at..self.end).contains(&at) {
+            self.at = at;
+        }
+    }
+
+    /// Where the next record is looked for.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// The next record whose header holds.
     pub(crate) fn next(&mut self) -> Option<Walked> {
         while self.at + LINE <= self.end {

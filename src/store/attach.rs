@@ -355,6 +355,8 @@ impl Alone<'_> {
                 word::FLUSHER_BEAT_MS,
                 word::NO_ROOM_UNTIL_MS,
                 word::NEXT_SWEEP_MS,
+                word::NO_VICTIM_UNTIL_MS,
+                word::PLENTY_SINCE_MS,
             ] {
                 arena.meta.store(moment, 0);
             }

@@ -22,8 +22,10 @@ use crate::sys::{clock, futex, thread};
 
 /// Ticks with nothing to do before the thread ends.
 const CLEAN_TICKS: u32 = 2;
-/// How often the elected one sweeps while there is plenty of room, ms.
-const SWEEP_EVERY_MS: u64 = 5000;
+/// How often the elected one looks for what has expired, ms.
+const SWEEP_EVERY_MS: u64 = 1000;
+/// In how many looks it has seen everything.
+const SWEEP_PARTS: u64 = 60;
 
 /// Values of the word DIRTY.
 const CLEAN: u64 = 0;
@@ -110,6 +112,7 @@ pub(super) fn changed(arena: &Arc<Arena>, flusher: &Arc<Flusher>) -> Result<()> 
     if !flusher.running.load(Ordering::Acquire) {
         start(arena, flusher);
     }
+    // A segment was begun: the next ones are to be made ready, and perhaps room.
     if arena.rolled.load(Ordering::Relaxed) {
         arena.rolled.store(false, Ordering::Relaxed);
         flusher.ring();
@@ -168,7 +171,7 @@ fn run(arena: &Arena, flusher: &Flusher) {
         if !sleep(arena, flusher, interval) {
             return;
         }
-        clean = if tick(arena) { 0 } else { clean + 1 };
+        clean = if tick(arena, flusher) { 0 } else { clean + 1 };
         if clean < CLEAN_TICKS {
             continue;
         }
@@ -196,12 +199,14 @@ fn sleep(arena: &Arena, flusher: &Flusher, interval: Duration) -> bool {
         futex::wait(&flusher.bell, 0, left);
         if flusher.bell.swap(0, Ordering::Acquire) == 1 && !flusher.stop.load(Ordering::Acquire) {
             segment::prepare(arena, PREPARE_AHEAD);
+            // A failed sync is sticky in meta, and every later write says so.
+            let _ = sweep::tend(arena, || flusher.stop.load(Ordering::Acquire));
         }
     }
 }
 
 /// One look; true if there was or is something to do.
-fn tick(arena: &Arena) -> bool {
+fn tick(arena: &Arena, flusher: &Flusher) -> bool {
     if arena.meta.load(word::DIRTY) == CLEAN {
         return false;
     }
@@ -218,19 +223,22 @@ fn tick(arena: &Arena) -> bool {
         arena.meta.swap(word::DIRTY, CLEAN);
     }
     if sweep_is_due(arena) {
-        let _ = sweep::expire(arena, SWEEP_RECORDS);
+        // All of it within a minute, in small steps.
+        let keys = arena.meta.load(word::KEYS) as i64;
+        let _ = sweep::expire(arena, SWEEP_RECORDS.max(keys.max(0) as u64 / SWEEP_PARTS));
     }
-    if sweep::advance(arena) && !is_periodic(arena) {
+    let _ = sweep::tend(arena, || flusher.stop.load(Ordering::Acquire));
+    sweep::give_back(arena);
+    if sweep::advance(arena) > 0 && !is_periodic(arena) {
         let _ = sync::round(arena);
     }
     true
 }
 
-/// Every now and then, and at every tick while free space is scarce.
+/// Every now and then.
 fn sweep_is_due(arena: &Arena) -> bool {
     let now = clock::mono_ms();
-    let scarce = segment::free(arena) < arena.geometry.segments / 4;
-    if !scarce && now < arena.meta.load(word::NEXT_SWEEP_MS) {
+    if now < arena.meta.load(word::NEXT_SWEEP_MS) {
         return false;
     }
     arena.meta.store(word::NEXT_SWEEP_MS, now + SWEEP_EVERY_MS);

@@ -364,6 +364,31 @@ impl Store {
         Ok(expired)
     }
 
+    /// Moves what is alive together, wherever something dead lies between, and gives all free disk
+    /// space back to the filesystem; gives the bytes that are no longer in use. Space comes back
+    /// without it too; this is for after a peak, and takes as long as copying the store.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// for number in 0..2000 {
+    ///     store.set(b"k", &[1; 1000], number, Ttl::Never)?;
+    /// }
+    /// assert!(store.compact()? > 1_000_000);
+    /// assert_eq!(store.exists(b"k")?.expect("it lives").flags, 1999);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn compact(&self) -> Result<u64> {
+        let arena = self.arena()?;
+        arena.check_sync()?;
+        let given_back = sweep::compact(arena)?;
+        flusher::changed(&self.attached.arena, &self.attached.flusher)?;
+        Ok(given_back)
+    }
+
     /// Takes a key's session lock. `cookie` names the owner within this process.
     ///
     /// ```

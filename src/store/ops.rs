@@ -1,9 +1,11 @@
 //! The verbs on one key, each as short as its rules.
 
+use std::cell::Cell;
 use std::sync::atomic::{Ordering, fence};
 
 use super::stripe::{Change, Current, Found, Stripe};
-use super::{Expect, Item, Stored, sweep};
+use super::sweep::{self, Wanted};
+use super::{Expect, Item, Stored};
 use crate::arena::{Arena, Count, word};
 use crate::error::{Error, Result};
 use crate::index::{Slot, Table, stripe_of};
@@ -213,15 +215,20 @@ pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], put: &Put) -> Result<S
     arena.check_sync()?;
     let crc = record::value_crc(value);
     let segments = Run::segments(arena, key.bytes.len(), value.len() as u64);
-    let done = with_room(arena, segments.unwrap_or(1), || {
+    let wanted = Cell::new(Wanted { segments: segments.unwrap_or(1), lines: 0 });
+    let done = with_room(arena, &wanted, || {
         let run = match segments {
             Some(count) => Some(Run::write(arena, count, key.bytes.len(), value)?),
             None => None,
         };
-        put_once(arena, key, value, crc, run, put)
+        put_once(arena, key, value, crc, run, put, &wanted)
     });
     if let Ok(Stored::Done(_)) = done {
         arena.count(Count::Sets);
+        let lines = record::lines(key.bytes.len(), value.len() as u64);
+        arena.count_many(Count::WrittenLines, lines);
+        // The write is done: what helping meets is for others to say.
+        let _ = sweep::help(arena, lines);
     }
     done
 }
@@ -247,6 +254,7 @@ fn put_once(
     crc: u32,
     run: Option<Run>,
     put: &Put,
+    wanted: &Cell<Wanted>,
 ) -> Result<Stored> {
     let stripe = Stripe::latch(arena, key.hash)?;
     let Some(_fence) = pass_fence(arena, key, put.held)? else {
@@ -269,13 +277,22 @@ fn put_once(
             }
         }
     }
+    let lines = record::lines(key.bytes.len(), value.len() as u64);
+    let before = match &found {
+        Found::Present(current) => current.lines(),
+        _ => 0,
+    };
+    if lines > before && !segment::has_room_for(arena, lines - before) {
+        wanted.set(Wanted { lines: lines - before, ..wanted.get() });
+        return Err(segment::too_much_alive(arena));
+    }
     let lifetime = arena.config.lifetime_ms(put.ttl);
     let header = Header {
         key_len: key.bytes.len() as u16,
         value_len: value.len() as u32,
         hash: key.hash,
         value_crc: crc,
-        lines: record::lines(key.bytes.len(), value.len() as u64) as u32,
+        lines: lines as u32,
         user_flags: put.flags,
         shadows_until: shadow(arena, &found, now),
         ..Header::default()
@@ -380,13 +397,13 @@ fn account(arena: &Arena, found: &Found, change: &Change, lines: u64, deletes: b
 /// Runs an operation; when it finds the store full, makes room and runs it again.
 fn with_room<T>(
     arena: &Arena,
-    segments: u64,
+    wanted: &Cell<Wanted>,
     mut operation: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     let mut done = operation();
     for _ in 0..ROOM_TRIES {
         // What was made may be taken by somebody else before the next try.
-        if !matches!(done, Err(Error::Full(_))) || !sweep::make_room(arena, segments)? {
+        if !matches!(done, Err(Error::Full(_))) || !sweep::make_room(arena, wanted.get())? {
             break;
         }
         done = operation();
@@ -405,7 +422,8 @@ pub(super) fn delete(
     held: Option<&Held>,
 ) -> Result<Stored> {
     arena.check_sync()?;
-    let done = match with_room(arena, 1, || delete_once(arena, key, expected, held, false)) {
+    let wanted = Cell::new(Wanted { segments: 1, lines: 0 });
+    let done = match with_room(arena, &wanted, || delete_once(arena, key, expected, held, false)) {
         Err(Error::Full(_) | Error::NoSpace(_)) => delete_once(arena, key, expected, held, true),
         done => done,
     };
@@ -435,9 +453,8 @@ fn delete_once(
             if expected.is_some_and(|expected| expected != current.header.seq) {
                 return Ok(Stored::Exists(current.header.seq));
             }
-            // A copy must not: the life of the original, which may come back, would be forgotten.
-            if in_place && current.header.copy == 0 {
-                let ended = record::expiry_word(1, current.header.seq);
+            if in_place {
+                let ended = record::expiry_word(record::ENDED_MS, current.header.seq);
                 arena.data.store(current.slot.offset() + record::EXPIRY_AT, ended);
                 segment::look_again(arena, current.slot.offset());
                 return Ok(Stored::Done(arena.next_seq()));

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::limits::{LINE, SEQ_STEP, STRIPES};
 use crate::log::record::TOMBSTONE;
-use crate::log::segment::{self, BODY, FREE, SEALED, State};
+use crate::log::segment::{self, BARE, BODY, FREE, SEALED, State};
 use crate::log::{self, Walk, Walked};
 use crate::sys::map::Scratch;
 
@@ -63,7 +63,8 @@ fn recover_segment(
 ) -> Result<std::result::Result<u64, IndexTooSmall>> {
     let set = |segment: u64, kind: u8| {
         let incarnation = segment::last_incarnation(arena, segment);
-        let state = State::new(kind, 0, incarnation);
+        // Whether a free one has disk space behind it nobody knows.
+        let state = State::new(kind, if kind == FREE { BARE } else { 0 }, incarnation);
         arena.meta.store(arena.geometry.segment(segment) + row::STATE, state.0);
     };
     set(number, FREE);
@@ -77,7 +78,7 @@ fn recover_segment(
     found.newest_seq = found.newest_seq.max(header.activation_seq);
     found.newest_ms = found.newest_ms.max(header.activated_ms);
     let mut walk = Walk::new(arena, number, &header, arena.data.usable());
-    let mut any = false;
+    let (mut any, mut used) = (false, LINE);
     while let Some(walked) = walk.next() {
         // The expiry is outside the header's checksum: a torn write may have left it behind alone.
         if walked.header.expires_ms().is_none() || !walk.value_holds(&walked, value)? {
@@ -85,6 +86,7 @@ fn recover_segment(
             continue;
         }
         any = true;
+        used = (walk.at() - segment::start(arena, number)).min(arena.geometry.segment_bytes);
         found.newest_seq = found.newest_seq.max(walked.header.seq);
         let key = walk.key().to_vec();
         if !insert(arena, &walked, &key, header.incarnation, found) {
@@ -97,7 +99,7 @@ fn recover_segment(
     let count = run.unwrap_or(1);
     if any {
         set(number, SEALED);
-        arena.meta.store(at + row::RUN, run.unwrap_or(0));
+        segment::set_extent(arena, number, run.unwrap_or(0), used / LINE - 1);
         arena.meta.store(at + row::ACTIVATION_SEQ, header.activation_seq);
         for body in (number + 1)..number + count {
             set(body, BODY);

@@ -187,7 +187,7 @@ fn heal(arena: &Arena, at: u64) -> Result<()> {
     // The lane first: only then is it settled whether the record is part of the log.
     let _lane = match lane {
         NO_LANE => None,
-        lane if lane < arena.geometry.lanes => Some(Lane::acquire_number(arena, lane)?),
+        lane if lane < arena.geometry.all_lanes() => Some(Lane::acquire_number(arena, lane)?),
         _ => None,
     };
     if let Some(header) = log::is_whole(arena, record_at, seq)?
@@ -206,7 +206,7 @@ fn heal(arena: &Arena, at: u64) -> Result<()> {
 
 /// Heals everything that bears the number of a dead slot: lanes, stripes, segments, locks.
 pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Result<()> {
-    for lane in 0..arena.geometry.lanes {
+    for lane in 0..arena.geometry.all_lanes() {
         let cell = arena.meta.cell(arena.geometry.lane(lane));
         if latch::owner(cell).is_some_and(dead) {
             Lane::heal_dead(arena, lane);
@@ -221,9 +221,11 @@ pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Res
         }
     }
     segment::heal(arena, dead);
-    let room = arena.meta.cell(word::ROOM_LATCH);
-    if latch::owner(room).is_some_and(dead) {
-        latch::release(room);
+    for at in [word::ROOM_LATCH, word::SWEEP_LATCH] {
+        let cell = arena.meta.cell(at);
+        if latch::owner(cell).is_some_and(dead) {
+            latch::release(cell);
+        }
     }
     crate::lock::heal(arena, dead);
     Ok(())

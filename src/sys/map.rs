@@ -268,6 +268,18 @@ impl Map {
         }
     }
 
+    /// Gives disk space and memory of these bytes back; they read as zeros then. A store to them
+    /// needs `grow` first.
+    pub(crate) fn punch(&self, from: u64, len: u64) -> std::io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: plain system call on our own descriptor.
+        match unsafe { libc::fallocate(file.as_raw_fd(), mode, from as i64, len as i64) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+
     /// Grows the file to `len` bytes with blocks behind every one of them from `from` on. (Asked
     /// from 0 on, tmpfs would look at every page of the file again.)
     pub(crate) fn grow(&self, from: u64, len: u64) -> std::io::Result<()> {

@@ -446,7 +446,8 @@ impl World {
             self.store().sync().expect("sync");
         }
         let stats = self.store().stats().expect("stats");
-        let room = (stats.segments - 6) * (stats.segment_bytes - 20_000);
+        // One part in eight is the sweep's to work with.
+        let room = (stats.segments - 6) * (stats.segment_bytes - 20_000) / 8 * 7;
         let value = content(7, 8_000);
         let mut stored = 0;
         while stored < room {

@@ -1,0 +1,152 @@
+//! Which segment is next.
+
+use std::cell::OnceCell;
+
+use crate::arena::{Arena, segment as row, word};
+use crate::error::Result;
+use crate::log::Lane;
+use crate::log::segment::{self, ACTIVE, BODY, FREE, RUN, SEALED};
+
+/// How old the log is: its two oldest segments at one moment. Looked up when it is first asked for.
+pub(super) struct Age {
+    known: OnceCell<Known>,
+}
+
+struct Known {
+    /// Records with later numbers may shadow what was not looked at.
+    until: u64,
+    oldest: [(u64, u64); 2],
+}
+
+impl Age {
+    pub(super) fn later() -> Age {
+        Age { known: OnceCell::new() }
+    }
+
+    pub(super) fn of(arena: &Arena) -> Age {
+        let age = Age::later();
+        age.known(arena);
+        age
+    }
+
+    /// Bodies hold no records.
+    fn known(&self, arena: &Arena) -> &Known {
+        self.known.get_or_init(|| {
+            let until = arena.meta.load(word::SEQ);
+            let mut oldest = [(u64::MAX, u64::MAX); 2];
+            for number in 0..arena.geometry.segments {
+                if matches!(segment::state(arena, number).kind(), FREE | BODY) {
+                    continue;
+                }
+                let seq = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
+                if seq < oldest[0].0 {
+                    oldest = [(seq, number), oldest[0]];
+                } else if seq < oldest[1].0 {
+                    oldest[1] = (seq, number);
+                }
+            }
+            Known { until, oldest }
+        })
+    }
+
+    fn beside(known: &Known, number: u64) -> u64 {
+        let [first, second] = known.oldest;
+        if first.1 == number { second.0 } else { first.0 }
+    }
+
+    /// The oldest activation among the other segments, as seen before; all if it was not looked at.
+    pub(super) fn oldest_beside(&self, number: u64) -> u64 {
+        self.known.get().map_or(u64::MAX, |known| Age::beside(known, number))
+    }
+
+    /// Does nothing older than this record lie in any other segment?
+    pub(super) fn is_oldest(&self, arena: &Arena, number: u64, seq: u64) -> bool {
+        let known = self.known(arena);
+        seq <= known.until && Age::beside(known, number) >= seq
+    }
+}
+
+/// Is it the head of a value that fills whole segments?
+pub(super) fn is_run(arena: &Arena, number: u64) -> bool {
+    segment::run_length(arena, number) > 1
+        || segment::header(arena, number).is_some_and(|header| header.head_of().is_some())
+}
+
+/// Can what is in it be moved: a sealed segment that is no run?
+pub(super) fn is_movable(arena: &Arena, number: u64) -> bool {
+    number < arena.geometry.segments
+        && segment::state(arena, number).kind() == SEALED
+        && segment::run_length(arena, number) == 1
+}
+
+/// The segment to empty: the one with the least alive if at least `least` lines of it are dead, or
+/// the oldest if what only shadows waits for it to go.
+pub(super) fn victim(arena: &Arena, least: u64) -> Option<u64> {
+    if arena.meta.load(word::AGE_PRESSURE) != 0 {
+        arena.meta.store(word::AGE_PRESSURE, 0);
+        if let Some(number) = oldest(arena) {
+            return Some(number);
+        }
+    }
+    (0..arena.geometry.segments)
+        .filter(|number| is_movable(arena, *number))
+        .map(|number| {
+            let live = (segment::live_hint(arena, number) as i64).max(0) as u64;
+            // An end that stayed empty because nothing fitted is no gain.
+            (segment::used_lines(arena, number).saturating_sub(live), number)
+        })
+        .filter(|(dead, _)| *dead >= least)
+        .max()
+        .map(|(_, number)| number)
+}
+
+/// The segment that was begun first, if it can be moved. One that a lane still fills is ended, and
+/// is the next time's.
+fn oldest(arena: &Arena) -> Option<u64> {
+    let number = (0..arena.geometry.segments)
+        .filter(|number| matches!(segment::state(arena, *number).kind(), ACTIVE | SEALED | RUN))
+        .min_by_key(|number| {
+            arena.meta.load(arena.geometry.segment(*number) + row::ACTIVATION_SEQ)
+        })?;
+    // Whether it could be ended shows in its state.
+    let _ = retire(arena, number);
+    is_movable(arena, number).then_some(number)
+}
+
+/// Ends a segment that a lane still fills, so that it can be swept; true if it was one. What comes
+/// to the lane meanwhile goes into the next.
+pub(super) fn retire(arena: &Arena, number: u64) -> Result<bool> {
+    let state = segment::state(arena, number);
+    if state.kind() != ACTIVE || state.arg() as u64 >= arena.geometry.all_lanes() {
+        return Ok(false);
+    }
+    let lane = Lane::acquire_number(arena, state.arg() as u64)?;
+    let here = lane.is_in(number);
+    if here {
+        lane.retire();
+    }
+    Ok(here)
+}
+
+/// The adjacent segments that are emptied with the least work for a value that fills `count`.
+pub(super) fn window(arena: &Arena, count: u64) -> Option<u64> {
+    let cost = |number: u64| match segment::state(arena, number).kind() {
+        FREE => Some(0),
+        ACTIVE => Some(segment::capacity(arena)),
+        SEALED if is_movable(arena, number) => {
+            Some((segment::live_hint(arena, number) as i64).max(0) as u64)
+        }
+        _ => None,
+    };
+    let costs: Vec<Option<u64>> = (0..arena.geometry.segments).map(cost).collect();
+    costs
+        .windows(count as usize)
+        .enumerate()
+        .filter_map(|(first, window)| {
+            let sum = window.iter().copied().sum::<Option<u64>>()?;
+            // At equal cost the highest: what is moved goes to the low end.
+            (sum > 0).then_some((sum, u64::MAX - first as u64))
+        })
+        .min()
+        .map(|(_, first)| u64::MAX - first)
+}

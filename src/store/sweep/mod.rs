@@ -1,0 +1,363 @@
+//! Giving space back: what has expired leaves the index, what still lives is moved together, and
+//! segments with nothing in them become free.
+//!
+//! - `visit` walks one segment and decides about each record in it: drop it, keep it, or append it
+//!   again elsewhere with its number and the next copy number.
+//! - `choose` says which segment is next: the one with the least in it, or the oldest.
+//! - `free` takes emptied segments through two rounds of sync: once what replaced their contents is
+//!   durable the magic is zeroed, and once that is durable they are free. Otherwise a power loss
+//!   could find them again and bring back what was deleted.
+//!
+//! Nothing is dropped that still shadows an older version elsewhere in the log: it is appended
+//! again as a tombstone, until nothing older is left.
+//!
+//! Who works: the maintenance thread, ahead of need; a writer that finds little free, by a share of
+//! what it wrote; and a writer that finds nothing free, until there is room or nothing to gain.
+//! Each holds a segment only by its state, so a death leaves a segment that anybody begins again.
+
+mod choose;
+mod free;
+mod visit;
+
+use std::time::{Duration, Instant};
+
+use super::sync;
+use crate::arena::{Arena, Count, segment as row, word};
+use crate::error::{Error, Result};
+use crate::limits::{HELP_LINES, RESERVE};
+use crate::log::segment::{self, SEALED, SWEEPING};
+use crate::sys::{clock, latch};
+use choose::Age;
+use visit::{Budget, Outcome, Task};
+
+pub(super) use free::{advance, give_back};
+
+/// After a vain attempt to make room the next ones fail at once for this long.
+const NO_ROOM_MS: u64 = 100;
+/// After a vain search for a segment worth emptying nobody searches for this long.
+const NO_VICTIM_MS: u64 = 10;
+/// A segment is emptied ahead of need if at least one part of so many is dead.
+const WORTH_PARTS: u64 = 8;
+/// In need: one part of so many.
+const NEED_PARTS: u64 = 32;
+
+/// Which segments a lap looks at.
+#[derive(Clone, Copy, PartialEq)]
+enum Lap {
+    /// Those whose hints promise something.
+    Hinted,
+    /// All: deaths may have left hints behind.
+    All,
+}
+
+/// What a lap came to.
+#[derive(Default)]
+struct Gain {
+    expired: u64,
+    drained: u64,
+}
+
+/// Free segments below which the maintenance thread sweeps.
+fn target(arena: &Arena) -> u64 {
+    RESERVE + (arena.geometry.segments / 32).max(1)
+}
+
+/// Free segments below which writers help.
+fn low(arena: &Arena) -> u64 {
+    RESERVE + (arena.geometry.segments / 64).max(1)
+}
+
+/// Drops what has expired, looking at about `budget` records; gives the number of keys dropped.
+pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
+    Ok(lap(arena, budget, Lap::Hinted, || false)?.expired)
+}
+
+/// Looks at segment after segment from where the last lap ended.
+fn lap(arena: &Arena, budget: u64, which: Lap, enough: impl Fn() -> bool) -> Result<Gain> {
+    let now = arena.now_ms();
+    let age = Age::of(arena);
+    let (mut gain, mut seen) = (Gain::default(), 0);
+    let count = arena.geometry.segments;
+    let start = arena.meta.load(word::SWEEP_CURSOR) % count;
+    for i in 0..count {
+        let number = (start + i) % count;
+        if seen >= budget || enough() {
+            arena.meta.store(word::SWEEP_CURSOR, number);
+            break;
+        }
+        if which == Lap::Hinted && !is_promising(arena, number, now, &age) {
+            continue;
+        }
+        if let Some(outcome) = visit::visit(arena, number, Task::Reap, &age, Budget::ALL)? {
+            seen += outcome.records;
+            gain.expired += outcome.expired;
+            gain.drained += outcome.drained as u64;
+        }
+    }
+    advance(arena);
+    Ok(gain)
+}
+
+/// Do a segment's hints promise that something can be dropped?
+fn is_promising(arena: &Arena, number: u64, now: u64, age: &Age) -> bool {
+    let at = arena.geometry.segment(number);
+    if segment::state(arena, number).kind() != SEALED {
+        return true;
+    }
+    let waits_for = arena.meta.load(at + row::OLDEST_SEEN);
+    arena.meta.load(at + row::NEXT_LOOK_MS) <= now
+        // Negative: changes overtook the walk that counted.
+        || segment::live_hint(arena, number) as i64 <= 0
+        || (waits_for != u64::MAX && waits_for != age.oldest_beside(number))
+}
+
+/// What one step of emptying came to.
+#[derive(PartialEq)]
+enum Step {
+    /// A segment has nothing left in it.
+    Drained,
+    /// Some of it is done.
+    Begun,
+    /// No segment is worth it, or none can be emptied now.
+    Nothing,
+}
+
+/// Empties the next segment, or a part of it, if at least one part of `parts` of it is dead.
+fn step(arena: &Arena, parts: u64, budget: Budget) -> Result<Step> {
+    let least = (segment::capacity(arena) / parts).max(1);
+    let begun = arena.meta.load(word::VICTIM).checked_sub(1);
+    let next = begun
+        .filter(|number| choose::is_movable(arena, *number))
+        .or_else(|| choose::victim(arena, least));
+    let Some(number) = next else { return Ok(Step::Nothing) };
+    let done = empty(arena, number, budget)?;
+    let rest = matches!(&done, Some(outcome) if !outcome.ended && !outcome.no_room);
+    arena.meta.store(word::VICTIM, if rest { number + 1 } else { 0 });
+    Ok(match done {
+        Some(outcome) if outcome.drained => Step::Drained,
+        Some(outcome) if outcome.no_room => Step::Nothing,
+        Some(_) => Step::Begun,
+        None => Step::Begun,
+    })
+}
+
+/// Moves what is needed out of one segment.
+fn empty(arena: &Arena, number: u64, budget: Budget) -> Result<Option<Outcome>> {
+    visit::visit(arena, number, Task::Empty, &Age::later(), budget)
+}
+
+/// Work ahead of need, until enough is free or nothing is to be gained or it is time to stop. One
+/// process at a time does this.
+pub(super) fn tend(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
+    let Some(_alone) = Alone::at_once(arena, word::SWEEP_LATCH) else { return Ok(()) };
+    while !stop() {
+        let waiting = advance(arena);
+        let free = segment::free(arena);
+        if free >= target(arena) {
+            break;
+        }
+        let begun = match free + waiting < target(arena) {
+            true => step(arena, WORTH_PARTS, Budget::ALL)?,
+            false => Step::Nothing,
+        };
+        match begun {
+            // Several at once share the rounds that they wait for.
+            Step::Drained if free > low(arena) && waiting < free / 2 => {}
+            Step::Begun => {}
+            _ if advance(arena) > 0 => sync::round(arena)?,
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// A writer's share of the work, after a write of so many lines.
+#[inline]
+pub(super) fn help(arena: &Arena, lines: u64) -> Result<()> {
+    if segment::free(arena) < low(arena) { help_now(arena, lines) } else { Ok(()) }
+}
+
+#[cold]
+fn help_now(arena: &Arena, lines: u64) -> Result<()> {
+    let now = clock::mono_ms();
+    if now < arena.meta.load(word::NO_VICTIM_UNTIL_MS) {
+        return Ok(());
+    }
+    let budget = Budget { lines: HELP_LINES.max(8 * lines) };
+    match step(arena, WORTH_PARTS, budget)? {
+        Step::Begun => {}
+        Step::Drained => {
+            advance(arena);
+        }
+        Step::Nothing => arena.meta.store(word::NO_VICTIM_UNTIL_MS, now + NO_VICTIM_MS),
+    }
+    Ok(())
+}
+
+/// What a write that found the store full was about to take.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// Adjacent free segments.
+    pub(super) segments: u64,
+    /// Lines more than were alive before.
+    pub(super) lines: u64,
+}
+
+impl Wanted {
+    fn is_there(self, arena: &Arena) -> bool {
+        segment::free(arena) >= RESERVE + self.segments
+            && segment::has_room_for(arena, self.lines)
+            && (self.segments == 1 || segment::has_run(arena, self.segments))
+    }
+}
+
+/// Called when the store is full: gives back all that can be, until what is wanted is there. False:
+/// nothing came of it. One process at a time does this; the others wait for what it finds.
+pub(super) fn make_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
+    if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
+        return Ok(false);
+    }
+    let Some(_alone) = Alone::wait(arena, word::ROOM_LATCH) else { return Ok(false) };
+    if give_room(arena, wanted)? {
+        return Ok(true);
+    }
+    arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
+    Ok(false)
+}
+
+fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
+    let enough = || wanted.is_there(arena);
+    let deadline = Instant::now() + arena.operation_timeout;
+    let mut which = Lap::Hinted;
+    for _ in 0..8 * arena.geometry.segments {
+        segment::recount_free(arena);
+        if enough() {
+            return Ok(true);
+        }
+        if free_drained(arena)? {
+            continue;
+        }
+        let scarce = segment::free(arena) < RESERVE + wanted.segments;
+        let gained = scarce && step(arena, NEED_PARTS, Budget::ALL)? != Step::Nothing;
+        if gained {
+            continue;
+        }
+        // Enough is free, but not side by side.
+        if !scarce && wanted.segments > 1 && clear_window(arena, wanted.segments)? {
+            continue;
+        }
+        let gain = lap(arena, u64::MAX, which, enough)?;
+        if gain.expired > 0 || gain.drained > 0 || enough() {
+            continue;
+        }
+        // Somebody else has one in hand: it may be the one that comes free.
+        if is_any_swept(arena) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        match which {
+            Lap::Hinted => which = Lap::All,
+            Lap::All => break,
+        }
+    }
+    Ok(enough())
+}
+
+/// Empties adjacent segments for a value that fills them; false if there are none such.
+fn clear_window(arena: &Arena, count: u64) -> Result<bool> {
+    let Some(first) = choose::window(arena, count) else { return Ok(false) };
+    let mut any = false;
+    for number in first..first + count {
+        choose::retire(arena, number)?;
+        any |= empty(arena, number, Budget::ALL)?.is_some_and(|outcome| outcome.drained);
+    }
+    Ok(any)
+}
+
+/// Empties every segment with something dead in it and gives all free disk space back; gives the
+/// bytes that are no longer in use.
+pub(super) fn compact(arena: &Arena) -> Result<u64> {
+    let before = segment::free(arena);
+    while lap(arena, u64::MAX, Lap::All, || false)?.drained > 0 {}
+    for number in 0..arena.geometry.segments {
+        choose::retire(arena, number)?;
+    }
+    for _ in 0..2 * arena.geometry.segments {
+        match step(arena, NEED_PARTS, Budget::ALL)? {
+            Step::Nothing if !free_drained(arena)? => break,
+            Step::Drained if segment::free(arena) < RESERVE => {
+                free_drained(arena)?;
+            }
+            _ => {}
+        }
+    }
+    while free_drained(arena)? {}
+    segment::recount_free(arena);
+    free::give_all_back(arena);
+    Ok(segment::free(arena).saturating_sub(before) * arena.geometry.segment_bytes)
+}
+
+/// Runs the rounds that drained segments wait for; false if there were none.
+fn free_drained(arena: &Arena) -> Result<bool> {
+    let mut any = false;
+    for _ in 0..2 {
+        if advance(arena) > 0 {
+            any = true;
+            sync::round(arena)?;
+        }
+    }
+    advance(arena);
+    Ok(any)
+}
+
+/// Is a living process at one? What a dead one was at may be begun anew.
+fn is_any_swept(arena: &Arena) -> bool {
+    (0..arena.geometry.segments).any(|number| {
+        let state = segment::state(arena, number);
+        state.kind() == SWEEPING
+            && !arena
+                .peers
+                .steal(state.arg(), || segment::change(arena, number, state, state.to(SEALED, 0)))
+    })
+}
+
+/// The one who does something that one process does at a time.
+struct Alone<'a> {
+    arena: &'a Arena,
+    at: u64,
+}
+
+impl<'a> Alone<'a> {
+    fn wait(arena: &'a Arena, at: u64) -> Option<Alone<'a>> {
+        Alone::within(arena, at, arena.operation_timeout)
+    }
+
+    /// `None` if a living process is at it.
+    fn at_once(arena: &'a Arena, at: u64) -> Option<Alone<'a>> {
+        Alone::within(arena, at, Duration::from_millis(2))
+    }
+
+    fn within(arena: &'a Arena, at: u64, limit: Duration) -> Option<Alone<'a>> {
+        latch::acquire(arena.meta.cell(at), &arena.peers, limit).map(|_| Alone { arena, at })
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        latch::release(self.arena.meta.cell(self.at));
+    }
+}
+
+/// A segment that a stopped process pins is left for later.
+fn unless_pinned<T>(done: Result<Option<T>>) -> Result<Option<T>> {
+    match done {
+        Err(Error::Busy(_)) => Ok(None),
+        other => other,
+    }
+}
+
+fn count_expired(arena: &Arena, expired: u64) {
+    if expired > 0 {
+        arena.count_many(Count::Expired, expired);
+    }
+}

@@ -1,0 +1,383 @@
+//! One segment: each record in it is dropped, kept, or appended again elsewhere.
+
+use super::choose::{self, Age};
+use super::{count_expired, sync, unless_pinned};
+use crate::arena::{Arena, Count, segment as row, word};
+use crate::error::{Error, Result};
+use crate::index::Slot;
+use crate::log::record::{self, ENDED_MS, FOR_EVER, Header, TOMBSTONE};
+use crate::log::segment::{self, ACTIVE, DRAINED, Need, SEALED, SWEEPING};
+use crate::log::{self, Lane, Walk, Walked};
+use crate::store::stripe::{Change, Stripe};
+
+/// A lane's segment in which nothing is alive is ended after this long, so that it can be freed.
+const RETIRE_MS: u64 = 60_000;
+/// If what only shadows was more than one part of so many of a segment, older ones must go.
+const SHADOW_PARTS: u64 = 20;
+
+/// What a visit is for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Task {
+    /// What has expired leaves the index; the rest is counted.
+    Reap,
+    /// Nothing stays: what is needed is appended again elsewhere.
+    Empty,
+}
+
+/// How far one visit that empties a segment goes.
+#[derive(Clone, Copy)]
+pub(super) struct Budget {
+    /// Lines looked at.
+    pub(super) lines: u64,
+}
+
+impl Budget {
+    /// To the end.
+    pub(super) const ALL: Budget = Budget { lines: u64::MAX };
+}
+
+/// What a visit came to.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) expired: u64,
+    pub(super) records: u64,
+    /// Records that are still needed here.
+    stay: u64,
+    live_lines: u64,
+    /// Lines of what stays, or was appended again, only because it shadows.
+    shadow_lines: u64,
+    /// Something waits for older segments to go.
+    waits: bool,
+    /// When the next record here may be dropped; `None` = not by time.
+    next_look_ms: Option<u64>,
+    /// The walk came to the end of the segment.
+    pub(super) ended: bool,
+    /// There was no room for what had to be moved.
+    pub(super) no_room: bool,
+    /// Nothing is left: it is on its way to being free.
+    pub(super) drained: bool,
+}
+
+/// Visits one segment; `None` if it is not to be had now.
+pub(super) fn visit(
+    arena: &Arena,
+    number: u64,
+    task: Task,
+    age: &Age,
+    budget: Budget,
+) -> Result<Option<Outcome>> {
+    let state = segment::state(arena, number);
+    match state.kind() {
+        ACTIVE if task == Task::Reap => {
+            let mut visit = Visit::new(arena, number, task, age);
+            let Some(outcome) = unless_pinned(visit.walk(Budget::ALL).map(Some))? else {
+                return Ok(None);
+            };
+            count_expired(arena, outcome.expired);
+            let old = segment::header(arena, number)
+                .is_some_and(|h| h.activated_ms + RETIRE_MS < arena.now_ms());
+            if old && outcome.records > 0 && outcome.live_lines == 0 {
+                choose::retire(arena, number)?;
+            }
+            Ok(Some(outcome))
+        }
+        SEALED => {
+            let mine = state.to(SWEEPING, arena.peers.slot());
+            if !segment::change(arena, number, state, mine) {
+                return Ok(None);
+            }
+            let at = arena.geometry.segment(number);
+            let hint = segment::live_hint(arena, number);
+            // Before the walk, so that an earlier end that comes meanwhile is seen the next time.
+            arena.meta.store(at + row::NEXT_LOOK_MS, u64::MAX);
+            // A run is never moved.
+            let task = if choose::is_run(arena, number) { Task::Reap } else { task };
+            let mut visit = Visit::new(arena, number, task, age);
+            let mut outcome = unless_pinned(visit.walk(budget).map(Some));
+            match &mut outcome {
+                Ok(Some(done)) if done.ended && done.stay == 0 => {
+                    done.drained = true;
+                    arena.meta.store(at + row::ROUND, sync::next_round(arena));
+                    segment::change(arena, number, mine, mine.to(DRAINED, 0));
+                    arena.meta.store(word::DIRTY, 1);
+                    arena.count(Count::Drained);
+                }
+                done => {
+                    match done {
+                        Ok(Some(done)) => remember(arena, number, task, done, hint, age),
+                        // Not looked at to the end: to be looked at again.
+                        _ => arena.meta.store(at + row::NEXT_LOOK_MS, 0),
+                    }
+                    segment::change(arena, number, mine, mine.to(SEALED, 0));
+                }
+            }
+            if let Ok(Some(done)) = &outcome {
+                count_expired(arena, done.expired);
+                if done.shadow_lines > segment::capacity(arena) / SHADOW_PARTS
+                    && task == Task::Empty
+                {
+                    arena.meta.store(word::AGE_PRESSURE, 1);
+                }
+            }
+            outcome
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Leaves the hints by which the next lap knows whether to come here again.
+fn remember(arena: &Arena, number: u64, task: Task, done: &Outcome, hint: u64, age: &Age) {
+    let at = arena.geometry.segment(number);
+    if task == Task::Empty && !done.ended {
+        arena.meta.store(at + row::NEXT_LOOK_MS, 0);
+        return;
+    }
+    // Added, not stored: what changed meanwhile counts too. A hint that comes out too low brings
+    // the sweep here again, one too high would keep it away.
+    let correction = done.live_lines.wrapping_sub(hint);
+    arena.meta.add(at + row::LIVE, correction);
+    arena.meta.add(word::LIVE_LINES, correction);
+    if let Some(next) = done.next_look_ms {
+        arena.meta.min(at + row::NEXT_LOOK_MS, next);
+    }
+    let waits_for = if done.waits { age.oldest_beside(number) } else { u64::MAX };
+    arena.meta.store(at + row::OLDEST_SEEN, waits_for);
+}
+
+/// A visit under way.
+struct Visit<'a> {
+    arena: &'a Arena,
+    number: u64,
+    task: Task,
+    age: &'a Age,
+    now: u64,
+    /// The clock may be wrong: until then nothing is dropped on its word; 0 = it is trusted.
+    doubt_until: u64,
+    outcome: Outcome,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl<'a> Visit<'a> {
+    fn new(arena: &'a Arena, number: u64, task: Task, age: &'a Age) -> Visit<'a> {
+        let (now, hold) = (arena.now_ms(), arena.meta.load(word::HOLD_RECLAIM_UNTIL));
+        Visit {
+            arena,
+            number,
+            task,
+            age,
+            now,
+            doubt_until: if hold > now { hold } else { 0 },
+            outcome: Outcome::default(),
+            key: Vec::new(),
+            value: Vec::new(),
+        }
+    }
+
+    fn walk(&mut self, budget: Budget) -> Result<Outcome> {
+        let (arena, number) = (self.arena, self.number);
+        let Some(header) = segment::header(arena, number) else {
+            // Zeroed by a sweep that died: nothing is in it. Anything else is damage, and damage
+            // is never a reason to give space back.
+            self.outcome.ended = true;
+            if !segment::is_blank(arena, number) {
+                self.outcome.stay = 1;
+                self.outcome.live_lines = segment::capacity(arena);
+            }
+            return Ok(std::mem::take(&mut self.outcome));
+        };
+        let row_at = arena.geometry.segment(number);
+        let mut walk = Walk::new(arena, number, &header, arena.data.usable());
+        if self.task == Task::Empty {
+            walk.skip_to(arena.meta.load(row_at + row::SWEPT_TO));
+        }
+        let mut lines = 0;
+        while let Some(record) = walk.next() {
+            self.outcome.records += 1;
+            self.key.clear();
+            self.key.extend_from_slice(walk.key());
+            match self.weigh(&record) {
+                Ok(()) => {}
+                // What was moved is moved; the rest waits for room.
+                Err(Error::Full(_) | Error::NoSpace(_)) if self.task == Task::Empty => {
+                    self.outcome.no_room = true;
+                    arena.meta.store(row_at + row::SWEPT_TO, record.at);
+                    return Ok(std::mem::take(&mut self.outcome));
+                }
+                Err(other) => return Err(other),
+            }
+            if header.head_of().is_some() {
+                break;
+            }
+            lines += record.header.lines as u64;
+            if lines >= budget.lines && self.task == Task::Empty {
+                arena.meta.store(row_at + row::SWEPT_TO, walk.at());
+                return Ok(std::mem::take(&mut self.outcome));
+            }
+        }
+        self.outcome.ended = true;
+        arena.meta.store(row_at + row::SWEPT_TO, 0);
+        Ok(std::mem::take(&mut self.outcome))
+    }
+
+    fn stays(&mut self, until_ms: Option<u64>) {
+        self.outcome.stay += 1;
+        if let Some(until) = until_ms {
+            let next = self.outcome.next_look_ms.unwrap_or(u64::MAX);
+            self.outcome.next_look_ms = Some(next.min(until));
+        }
+    }
+
+    /// Until when dropping this record could bring an older version back, unix seconds as records
+    /// have them. A copy that was deleted in place hides the record that it was copied from, whose
+    /// life nobody knows any more.
+    fn shadows_until(&self, header: &Header) -> u32 {
+        let ended = header.expires_ms() == Some(ENDED_MS);
+        if ended && header.copy != 0 { FOR_EVER } else { header.shadows_until }
+    }
+
+    /// The same in unix ms.
+    fn shadows_until_ms(&self, header: &Header) -> u64 {
+        let own = match self.shadows_until(header) {
+            FOR_EVER => u64::MAX,
+            s => s as u64 * 1000,
+        };
+        match self.arena.meta.load(word::RECOVERY_HORIZON) {
+            horizon
+                if horizon > self.now
+                    && header.seq <= self.arena.meta.load(word::RECOVERY_HORIZON_SEQ) =>
+            {
+                own.max(horizon)
+            }
+            _ => own,
+        }
+    }
+
+    /// Decides about one record, under its stripe's latch.
+    fn weigh(&mut self, met: &Walked) -> Result<()> {
+        let header = &met.header;
+        if header.is(TOMBSTONE) {
+            return self.weigh_shadow(met, None);
+        }
+        let arena = self.arena;
+        let stripe = Stripe::latch(arena, header.hash)?;
+        let Some((slot_at, slot)) = stripe.slot_of(header.hash, met.at) else { return Ok(()) };
+        // The word itself: a touch may have changed it since the walk read it.
+        let word = arena.data.load(met.at + record::EXPIRY_AT);
+        match record::expiry_ms(word, header.seq) {
+            Some(at) if at != 0 && at <= self.now && (self.doubt_until == 0 || at == ENDED_MS) => {
+                let header = Header { expiry: word, ..met.header };
+                self.weigh_shadow(&Walked { header, ..*met }, Some((&stripe, slot_at)))
+            }
+            at if self.task == Task::Reap => {
+                self.outcome.live_lines += header.lines as u64;
+                self.stays(at.filter(|at| *at != 0).map(|at| at.max(self.doubt_until)));
+                Ok(())
+            }
+            _ => self.move_live(&stripe, slot_at, slot, met, word),
+        }
+    }
+
+    /// A record that nobody can read any more: it goes if nothing older could come back, else a
+    /// tombstone has to stand for it. `indexed`: it still has a slot.
+    fn weigh_shadow(&mut self, met: &Walked, indexed: Option<(&Stripe, u64)>) -> Result<()> {
+        let header = &met.header;
+        let until = self.shadows_until_ms(header);
+        // Rule 1: nothing older than this record lies anywhere else in the log.
+        let droppable = (self.now > until && self.doubt_until == 0)
+            || self.age.is_oldest(self.arena, self.number, header.seq);
+        let lines = record::lines(header.key_len as usize, 0);
+        if !droppable {
+            self.outcome.shadow_lines += lines;
+            if self.task == Task::Reap {
+                self.outcome.waits = true;
+                if indexed.is_some() {
+                    self.outcome.live_lines += header.lines as u64;
+                }
+                self.stays((until != u64::MAX).then(|| (until + 1).max(self.doubt_until)));
+                return Ok(());
+            }
+            self.append_tombstone(header)?;
+        }
+        if let Some((stripe, slot_at)) = indexed {
+            stripe.drop_slot(slot_at);
+            segment::account(self.arena, met.at, header.lines as u64, false);
+            self.outcome.expired += 1;
+        }
+        Ok(())
+    }
+
+    /// The lane for what is moved, with room in it. What is moved is in a younger segment than all
+    /// that it may shadow.
+    fn lane(&self, lines: u64) -> Result<Lane<'a>> {
+        let mut lane = Lane::acquire_number(self.arena, self.arena.geometry.survivor_lane())?;
+        lane.reserve(lines, Need::Sweep)?;
+        self.arena.count_many(Count::MovedLines, lines);
+        Ok(lane)
+    }
+
+    /// Writes a tombstone in place of a record that only shadows, with its number.
+    fn append_tombstone(&mut self, old: &Header) -> Result<()> {
+        let lines = record::lines(self.key.len(), 0);
+        let lane = self.lane(lines)?;
+        let mut header = Header {
+            salt: lane.salt(),
+            lines: lines as u32,
+            flags: TOMBSTONE,
+            copy: record::next_copy(old.copy),
+            value_len: 0,
+            value_crc: record::value_crc(&[]),
+            expiry: record::expiry_word(0, old.seq),
+            user_flags: 0,
+            shadows_until: self.shadows_until(old),
+            ..*old
+        };
+        let first = lane.write(&mut header, &self.key, &[]);
+        lane.commit(first, lines);
+        Ok(())
+    }
+
+    /// Appends a live record again, with its number, and lets the index name the new place. A value
+    /// that does not match its checksum is moved as it is: it still says that it is damaged.
+    fn move_live(
+        &mut self,
+        stripe: &Stripe,
+        slot_at: u64,
+        slot: Slot,
+        met: &Walked,
+        expiry: u64,
+    ) -> Result<()> {
+        let arena = self.arena;
+        self.value.clear();
+        if !log::read_value(arena, met.at, &met.header, &mut self.value)? {
+            // Leads outside the file; it cannot be moved, and not be dropped either.
+            self.outcome.live_lines += met.header.lines as u64;
+            self.stays(None);
+            return Ok(());
+        }
+        let lines = met.header.lines as u64;
+        let lane = self.lane(lines)?;
+        let mut header = Header {
+            salt: lane.salt(),
+            copy: record::next_copy(met.header.copy),
+            expiry,
+            ..met.header
+        };
+        let first = lane.write(&mut header, &self.key, &self.value);
+        let new = Slot::new(header.hash, lane.offset(), lines, lane.incarnation());
+        let change = Change {
+            slot_at,
+            new_slot: new.with_frequency_of(slot).0,
+            record_at: lane.offset(),
+            seq: header.seq,
+            lane: Some(lane.number()),
+        };
+        stripe.arm(&change);
+        lane.commit(first, lines);
+        stripe.publish(&change);
+        stripe.disarm();
+        segment::account(arena, met.at, lines, false);
+        segment::account(arena, change.record_at, lines, true);
+        Ok(())
+    }
+}
