@@ -335,6 +335,13 @@
 /** holdfast_options.flags: a new store hashes keys with SipHash-1-3: for keys from strangers. */
 #define HOLDFAST_SIPHASH 16
 
+/**
+ * holdfast_options.flags: a new store compresses values (LZ4) of 512 bytes and more where that
+ * saves at least an eighth: less disk and page cache for some time of the processor's. Lengths,
+ * max_value_bytes too, are those of the values as you know them.
+ */
+#define HOLDFAST_COMPRESS 32
+
 /** holdfast_options.sync: what the store has; of a new store HOLDFAST_SYNC_PERIODIC. */
 #define HOLDFAST_SYNC_DEFAULT 0
 
@@ -601,6 +608,8 @@ typedef struct holdfast_stats {
     int64_t default_ttl_ms;
     /** Longest lifetime, milliseconds; -1 = no bound. */
     int64_t max_ttl_ms;
+    /** 1 = values are compressed where that saves space, see HOLDFAST_COMPRESS. */
+    uint64_t compress;
 } holdfast_stats;
 
 #ifdef __cplusplus

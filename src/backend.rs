@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
 use crate::options::{Options, Ttl};
-use crate::store::{Expect, Item, Stats, Store, Stored};
+use crate::store::{Item, Stats, Store, Stored, Write};
 
 /// The outcome of opening a session: its lock, and what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +49,7 @@ pub trait Backend: Send + Sync {
     fn get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<Option<Item>>;
     fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>>;
     fn exists(&self, key: &[u8]) -> Result<Option<Item>>;
-    fn put(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        flags: u32,
-        ttl: Ttl,
-        expect: Expect,
-        held: Option<&Held>,
-    ) -> Result<Stored>;
+    fn write(&self, key: &[u8], value: &[u8], how: &Write) -> Result<Stored>;
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored>;
     fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored>;
     fn expire(&self, max_records: u64) -> Result<u64>;
@@ -98,7 +90,7 @@ pub trait Backend: Send + Sync {
     fn close_session(&self, key: &[u8], held: &Held, change: Change) -> Result<Stored> {
         let done = match change {
             Change::Write { value, flags, ttl } => {
-                self.put(key, value, flags, ttl, Expect::Any, Some(held))
+                self.write(key, value, &Write { flags, ttl, held: Some(held), ..Write::default() })
             }
             Change::Touch(ttl) => self.touch(key, ttl, Some(held)),
             Change::Nothing => Ok(Stored::Done(0)),
@@ -121,16 +113,8 @@ impl Backend for Store {
     fn exists(&self, key: &[u8]) -> Result<Option<Item>> {
         Store::exists(self, key)
     }
-    fn put(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        flags: u32,
-        ttl: Ttl,
-        expect: Expect,
-        held: Option<&Held>,
-    ) -> Result<Stored> {
-        Store::put(self, key, value, flags, ttl, expect, held)
+    fn write(&self, key: &[u8], value: &[u8], how: &Write) -> Result<Stored> {
+        Store::write(self, key, value, how)
     }
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
         Store::touch(self, key, ttl, held)

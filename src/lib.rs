@@ -27,7 +27,7 @@
 //! `index`, `log` and `lock` do not know each other; `store` brings them together. `unsafe` is in
 //! `sys` and `ffi` only, and denied everywhere else. A test holds both.
 //!
-//! How a write comes to be: [`Store::put`] makes a `key`, latches its stripe of the `index`, lets
+//! How a write comes to be: [`Store::write`] makes a `key`, latches its stripe of the `index`, lets
 //! the `lock` room confirm the fence, appends a record to a lane of the `log`, publishes it by one
 //! store to the slot, and, as the sync mode says, waits for the disk. A read takes nothing and
 //! waits for nobody: it copies, then looks whether anything moved.
@@ -64,7 +64,7 @@ pub use error::{Error, Result};
 pub use key::HashKind;
 pub use lock::{Acquired, Held, Holder, LockInfo, Wait};
 pub use options::{Options, Sync, Ttl};
-pub use store::{Expect, Item, Stats, Store, Stored};
+pub use store::{Compute, Counted, Expect, Item, Stats, Store, Stored, Update, Write};
 pub use sys::clock::Clock;
 pub use sys::disk::{Disk, FileKind};
 #[cfg(feature = "faults")]

@@ -10,6 +10,12 @@ pub const KEY_MAX: usize = 1024;
 pub const VALUE_MAX: u64 = 64 << 20;
 /// Value limit of a store that was created without one, bytes.
 pub const VALUE_DEFAULT: u64 = 1 << 20;
+/// A store that compresses tries it with values from this length on, bytes.
+pub const COMPRESS_FROM: u64 = 512;
+/// It keeps what it gets if that saves at least one part in so many.
+pub const COMPRESS_SAVES: u64 = 8;
+/// No LZ4 block becomes more than so many times its length.
+pub const COMPRESS_RATIO_MAX: u64 = 255;
 /// Smallest and largest cap of a store's data, bytes; the upper end is what a slot can address.
 pub const MAX_BYTES_LOW: u64 = 1 << 20;
 /// See [`MAX_BYTES_LOW`].

@@ -54,6 +54,9 @@ pub struct Options {
     pub max_processes: Option<u32>,
     /// How keys are hashed.
     pub hash: Option<HashKind>,
+    /// Compress values (LZ4) where that saves space: less disk and page cache for some time of the
+    /// processor's. Default: no. Values are read whatever the setting was when they were written.
+    pub compress: Option<bool>,
     /// A test's clock in place of the machine's.
     pub clock: Option<Arc<dyn Clock>>,
     /// A test's disk in place of the operating system's.
@@ -76,6 +79,7 @@ impl Default for Options {
             max_ttl: None,
             max_processes: None,
             hash: None,
+            compress: None,
             clock: None,
             disk: None,
         }
@@ -106,6 +110,7 @@ pub(crate) struct Config {
     pub(crate) max_ttl_ms: u64,
     pub(crate) max_processes: u32,
     pub(crate) hash: HashKind,
+    pub(crate) compress: bool,
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -144,6 +149,7 @@ impl Options {
             max_ttl_ms: self.max_ttl.map_or(0, millis),
             max_processes,
             hash: self.hash.unwrap_or_default(),
+            compress: self.compress.unwrap_or_default(),
         })
     }
 
@@ -160,6 +166,7 @@ impl Options {
             || other(self.max_ttl.map(millis), has.max_ttl_ms)
             || other(self.max_processes, has.max_processes)
             || other(self.hash, has.hash)
+            || other(self.compress, has.compress)
     }
 }
 

@@ -114,6 +114,7 @@ fn c_stats(stats: &Stats) -> holdfast_stats {
         options_differ: stats.options_differ as u64,
         default_ttl_ms: lifetime(stats.default_ttl_ms),
         max_ttl_ms: lifetime(stats.max_ttl_ms),
+        compress: stats.compress as u64,
     }
 }
 

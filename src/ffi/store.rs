@@ -21,7 +21,8 @@ const FLAGS: u32 = HOLDFAST_CREATE
     | HOLDFAST_GROUP
     | HOLDFAST_FORCE_FILESYSTEM
     | HOLDFAST_NO_THREAD
-    | HOLDFAST_SIPHASH;
+    | HOLDFAST_SIPHASH
+    | HOLDFAST_COMPRESS;
 
 /// Sets `struct_size` and makes everything else 0, which is the default of each field.
 /// NULL is allowed and does nothing. Never fails, never blocks.
@@ -147,6 +148,7 @@ fn rust_options(asked: &holdfast_options) -> Result<Options> {
         force_filesystem: has(HOLDFAST_FORCE_FILESYSTEM),
         thread: !has(HOLDFAST_NO_THREAD),
         hash: has(HOLDFAST_SIPHASH).then_some(HashKind::Sip13),
+        compress: has(HOLDFAST_COMPRESS).then_some(true),
         sync: match asked.sync {
             HOLDFAST_SYNC_DEFAULT => None,
             HOLDFAST_SYNC_NONE => Some(Sync::None),

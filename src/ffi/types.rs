@@ -256,6 +256,8 @@ pub struct holdfast_stats {
     pub default_ttl_ms: i64,
     /// Longest lifetime, milliseconds; -1 = no bound.
     pub max_ttl_ms: i64,
+    /// 1 = values are compressed where that saves space, see HOLDFAST_COMPRESS.
+    pub compress: u64,
 }
 
 macro_rules! versioned {

@@ -9,7 +9,7 @@ use super::results::*;
 use super::types::*;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::store::{Expect, Item, Stored};
+use crate::store::{Expect, Item, Stored, Write};
 
 /// Reads a value.
 ///
@@ -294,8 +294,8 @@ unsafe fn put(
             (store, key, value, boundary::held(lock)?, Out::optional(version, "version")?)
         };
         let ttl = boundary::ttl(ttl_ms)?;
-        let stored = store.put(key, value, flags, ttl, expect, held.as_ref())?;
-        Ok(outcome(stored, &version))
+        let how = Write { flags, ttl, expect, held: held.as_ref(), sync: false };
+        Ok(outcome(store.write(key, value, &how)?, &version))
     })
 }
 

@@ -82,6 +82,13 @@ pub(crate) fn read_value(
     Ok(true)
 }
 
+/// The eight bytes where a record's value begins, however many it has; `None` if they lie outside
+/// the file.
+pub(crate) fn first_word(arena: &Arena, at: u64, header: &Header) -> Option<u64> {
+    let from = at + record::value_offset(header.key_len as usize);
+    arena.data.contains(from, 8).then(|| arena.data.load(from))
+}
+
 /// Is the record that was to be here whole: this number, both checksums?
 pub(crate) fn is_whole(arena: &Arena, at: u64, seq: u64) -> Result<Option<Header>> {
     let segment = segment::of(arena, at);

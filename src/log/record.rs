@@ -22,7 +22,9 @@ use crate::limits::{KEY_MAX, LINE, TIME_MAX, VALUE_MAX};
 pub(crate) const TOMBSTONE: u8 = 1;
 /// The record fills a run of whole segments.
 pub(crate) const RUN: u8 = 2;
-// Reserved: 4 the value is compressed, 8 packed tombstones, 16 the key has an owner, 32 a flush.
+/// The value is compressed; see `store/pack.rs`.
+pub(crate) const COMPRESSED: u8 = 4;
+// Reserved: 8 packed tombstones, 16 the key has an owner, 32 a flush.
 
 /// Where the expiry word is in a record, bytes.
 pub(crate) const EXPIRY_AT: u64 = 40;

@@ -6,12 +6,15 @@
 mod attach;
 mod flusher;
 mod ops;
+mod pack;
 mod recover;
 mod stats;
 mod stripe;
 mod superblock;
 mod sweep;
 mod sync;
+mod update;
+mod write;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -21,25 +24,13 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits::SWEEP_RECORDS;
 use crate::lock::{self, Acquired, Held, LockInfo, Wait};
-use crate::options::{Options, Ttl};
+use crate::options::{Options, Sync, Ttl};
 use crate::sys::dir::Dir;
 use crate::sys::peers::AttachGuard;
 use flusher::Flusher;
-use ops::Put;
 pub use stats::Stats;
-
-/// What a write demands of the present value; expired data counts as absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// Nothing: *set*.
-    Any,
-    /// That there is none: *add*.
-    Absent,
-    /// That there is one: *replace*.
-    Present,
-    /// That it is this version: *cas*.
-    Version(u64),
-}
+pub use update::{Compute, Counted, Update};
+pub use write::{Expect, Write};
 
 /// The outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +68,7 @@ struct Attachment {
 /// A store. Any number of threads may use one value; clones share the attachment.
 ///
 /// ```
-/// use holdfast::{Acquired, Expect, Options, Store, Ttl, Wait};
+/// use holdfast::{Acquired, Options, Store, Ttl, Wait, Write};
 /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
 /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
 /// # let path = dir.path();
@@ -92,8 +83,8 @@ struct Attachment {
 /// let mut value = Vec::new();
 /// store.get(b"session 42", &mut value)?;
 /// value.extend_from_slice(b"one more visit; ");
-/// let ttl = Ttl::Millis(1_440_000);
-/// store.put(b"session 42", &value, 0, ttl, Expect::Any, Some(&lock))?;
+/// let mine = Write { ttl: Ttl::Millis(1_440_000), held: Some(&lock), ..Write::default() };
+/// store.write(b"session 42", &value, &mine)?;
 /// store.unlock(b"session 42", &lock)?;
 /// # Ok::<(), holdfast::Error>(())
 /// ```
@@ -160,11 +151,12 @@ impl Store {
         Key::new(key, &arena.hash)
     }
 
-    /// After a change: it counts as acknowledged when this returns.
+    /// After a change: it counts as acknowledged when this returns. With `sync` it is on the disk
+    /// then, whatever the mode.
     #[inline]
-    fn acknowledge(&self, arena: &Arena, stored: Stored) -> Result<Stored> {
+    fn acknowledge(&self, arena: &Arena, stored: Stored, sync: bool) -> Result<Stored> {
         if let Stored::Done(_) = stored {
-            if ops::needs_round(arena) {
+            if sync || arena.config.sync == Sync::Always {
                 sync::wait_durable(arena)?;
             }
             flusher::changed(&self.attached.arena, &self.attached.flusher)?;
@@ -229,93 +221,6 @@ impl Store {
         ops::exists(arena, &self.key(arena, key)?)
     }
 
-    /// Stores a value if `expect` holds; with a lock, only while the lock is the caller's.
-    pub fn put(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        flags: u32,
-        ttl: Ttl,
-        expect: Expect,
-        held: Option<&Held>,
-    ) -> Result<Stored> {
-        let arena = self.arena()?;
-        let put = Put { flags, ttl, expect, held };
-        let stored = ops::put(arena, &self.key(arena, key)?, value, &put)?;
-        self.acknowledge(arena, stored)
-    }
-
-    /// Stores a value whatever was there: [`Store::put`] with [`Expect::Any`] and no lock.
-    ///
-    /// ```
-    /// # use holdfast::*;
-    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
-    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
-    /// # let store = Store::open(dir.path(), &options)?;
-    /// assert!(matches!(store.set(b"k", b"v", 0, Ttl::Millis(60_000))?, Stored::Done(_)));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn set(&self, key: &[u8], value: &[u8], flags: u32, ttl: Ttl) -> Result<Stored> {
-        self.put(key, value, flags, ttl, Expect::Any, None)
-    }
-
-    /// Stores a value if there is none.
-    ///
-    /// ```
-    /// # use holdfast::*;
-    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
-    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
-    /// # let store = Store::open(dir.path(), &options)?;
-    /// assert!(matches!(store.add(b"k", b"first", 0, Ttl::Never)?, Stored::Done(_)));
-    /// assert!(matches!(store.add(b"k", b"second", 0, Ttl::Never)?, Stored::Exists(_)));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn add(&self, key: &[u8], value: &[u8], flags: u32, ttl: Ttl) -> Result<Stored> {
-        self.put(key, value, flags, ttl, Expect::Absent, None)
-    }
-
-    /// Stores a value if there is one already.
-    ///
-    /// ```
-    /// # use holdfast::*;
-    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
-    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
-    /// # let store = Store::open(dir.path(), &options)?;
-    /// assert_eq!(store.replace(b"k", b"v", 0, Ttl::Never)?, Stored::Missing);
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn replace(&self, key: &[u8], value: &[u8], flags: u32, ttl: Ttl) -> Result<Stored> {
-        self.put(key, value, flags, ttl, Expect::Present, None)
-    }
-
-    /// Stores a value if the present one has the version `expected`: nobody wrote since it was
-    /// read.
-    ///
-    /// ```
-    /// # use holdfast::*;
-    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
-    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
-    /// # let store = Store::open(dir.path(), &options)?;
-    /// let Stored::Done(first) = store.set(b"k", b"1", 0, Ttl::Never)? else { unreachable!() };
-    /// let Stored::Done(second) = store.cas(b"k", b"2", 0, Ttl::Never, first)? else { unreachable!() };
-    /// assert_eq!(store.cas(b"k", b"3", 0, Ttl::Never, first)?, Stored::Exists(second));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn cas(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        flags: u32,
-        ttl: Ttl,
-        expected: u64,
-    ) -> Result<Stored> {
-        self.put(key, value, flags, ttl, Expect::Version(expected), None)
-    }
-
     /// Gives a value a new lifetime.
     ///
     /// ```
@@ -332,7 +237,7 @@ impl Store {
     pub fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
         let arena = self.arena()?;
         let stored = ops::touch(arena, &self.key(arena, key)?, ttl, held)?;
-        self.acknowledge(arena, stored)
+        self.acknowledge(arena, stored, false)
     }
 
     /// Deletes a value, if it has the version `expected`.
@@ -351,7 +256,7 @@ impl Store {
     pub fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored> {
         let arena = self.arena()?;
         let stored = ops::delete(arena, &self.key(arena, key)?, expected, held)?;
-        self.acknowledge(arena, stored)
+        self.acknowledge(arena, stored, false)
     }
 
     /// Drops expired values, looking at about `max_records` records (0 = a default); gives their

@@ -1,21 +1,22 @@
 //! The verbs on one key, each as short as its rules.
 
-use std::cell::Cell;
 use std::sync::atomic::{Ordering, fence};
 
-use super::stripe::{Change, Current, Found, Stripe};
+use super::pack::{self, Packed};
+use super::stripe::{Change, Current, Found, Stripe, is_alive};
 use super::sweep::{self, Wanted};
-use super::{Expect, Item, Stored};
+use super::update::{self, Update};
+use super::{Expect, Item, Stored, Write};
 use crate::arena::{Arena, Count, word};
 use crate::error::{Error, Result};
 use crate::index::{Slot, Table, stripe_of};
 use crate::key::Key;
 use crate::limits::{READ_RETRIES, ROOM_TRIES};
 use crate::lock::{self, Held};
-use crate::log::record::{self, Header, TOMBSTONE};
+use crate::log::record::{self, COMPRESSED, Header, RUN, TOMBSTONE};
 use crate::log::segment::{self, Need};
 use crate::log::{self, Lane, Run};
-use crate::options::{Sync, Ttl};
+use crate::options::Ttl;
 use crate::sys::map::Scratch;
 
 /// What one look without a latch came to.
@@ -27,7 +28,7 @@ enum Look {
     Again,
 }
 
-fn damaged(arena: &Arena) -> Error {
+pub(super) fn damaged(arena: &Arena) -> Error {
     arena.count(Count::DamagedReads);
     Error::Damaged(format!(
         "a record in {} does not match its checksum; this key's value cannot be given",
@@ -35,9 +36,20 @@ fn damaged(arena: &Arena) -> Error {
     ))
 }
 
-/// Reads a value into `out` (which is cleared), taking no latch.
+/// Reads a value into `out` (which is cleared), taking no latch, and counts that.
+#[inline]
 pub(super) fn get(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
     arena.count(Count::Gets);
+    let found = read(arena, key, out);
+    if let Ok(Some(_)) = found {
+        arena.count(Count::Hits);
+    }
+    found
+}
+
+/// Reads a value into `out` (which is cleared), taking no latch.
+#[inline]
+pub(super) fn read(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
     for attempt in 0..=READ_RETRIES {
         // Whoever is overtaken again and again reads where nobody can overtake.
         let _still = match attempt {
@@ -45,10 +57,7 @@ pub(super) fn get(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<
             _ => None,
         };
         match look(arena, key, Some(out))? {
-            Look::Hit(item) => {
-                arena.count(Count::Hits);
-                return Ok(Some(item));
-            }
+            Look::Hit(item) => return Ok(Some(item)),
             Look::Miss => {
                 out.clear();
                 return Ok(None);
@@ -159,6 +168,7 @@ fn judge(
     }
     // A touch may store this word while bytes are copied: only a load of its own is whole.
     header.expiry = arena.data.load(at + record::EXPIRY_AT);
+    let mut value_len = header.value_len as u64;
     let mut value_holds = true;
     if let Some(out) = out {
         out.clear();
@@ -169,8 +179,20 @@ fn judge(
             return Ok(Judged::Moved);
         }
         value_holds = value_holds && record::value_crc(out) == header.value_crc;
-    } else if !unmoved() {
-        return Ok(Judged::Moved);
+        if header.is(COMPRESSED) {
+            value_holds = value_holds && pack::unpack(out)?;
+            value_len = out.len() as u64;
+        }
+    } else {
+        if header.is(COMPRESSED) {
+            let claimed = log::first_word(arena, at, &header);
+            let original = claimed.and_then(|word| pack::original_len(word, value_len));
+            value_holds = original.is_some();
+            value_len = original.unwrap_or_default();
+        }
+        if !unmoved() {
+            return Ok(Judged::Moved);
+        }
     }
     let Some(expires_ms) = header.expires_ms().filter(|_| value_holds) else {
         return Ok(Judged::Mine(Look::Damaged));
@@ -178,65 +200,80 @@ fn judge(
     if header.is(TOMBSTONE) {
         return Ok(Judged::Bad);
     }
-    if expires_ms != 0 && expires_ms <= arena.now_ms() {
+    if !is_alive(&header, expires_ms, || arena.now_ms()) {
         return Ok(Judged::Mine(Look::Miss));
     }
-    Ok(Judged::Mine(Look::Hit(item(&header, expires_ms))))
+    Ok(Judged::Mine(Look::Hit(item(&header, value_len, expires_ms))))
 }
 
 fn is_whole_header(arena: &Arena, at: u64, scratch: &mut Scratch) -> bool {
     log::read_checked(arena, at, scratch).is_some()
 }
 
-fn item(header: &Header, expires_ms: u64) -> Item {
-    Item {
-        version: header.seq,
-        flags: header.user_flags,
-        expires_ms,
-        value_len: header.value_len as u64,
-    }
+pub(super) fn item(header: &Header, value_len: u64, expires_ms: u64) -> Item {
+    Item { version: header.seq, flags: header.user_flags, expires_ms, value_len }
 }
 
-/// What a write needs to know beside key and value.
-#[derive(Clone, Copy)]
-pub(super) struct Put<'a> {
-    pub(super) flags: u32,
-    pub(super) ttl: Ttl,
-    pub(super) expect: Expect,
-    pub(super) held: Option<&'a Held>,
+/// Refused before anything is done; the store's limit is for values as their writers know them.
+#[inline]
+pub(super) fn check_length(arena: &Arena, len: usize) -> Result<()> {
+    let (len, max) = (len as u64, arena.config.max_value_bytes);
+    if len > max { Err(Error::TooLarge { len, max }) } else { Ok(()) }
 }
 
 /// Stores a value, if `expect` and the lock agree.
-pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], put: &Put) -> Result<Stored> {
-    let max = arena.config.max_value_bytes;
-    if value.len() as u64 > max {
-        return Err(Error::TooLarge { len: value.len() as u64, max });
-    }
+pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], how: &Write) -> Result<Stored> {
+    check_length(arena, value.len())?;
     arena.check_sync()?;
-    let crc = record::value_crc(value);
-    let segments = Run::segments(arena, key.bytes.len(), value.len() as u64);
-    let wanted = Cell::new(Wanted { segments: segments.unwrap_or(1), lines: 0 });
-    let done = with_room(arena, &wanted, || {
-        let run = match segments {
-            Some(count) => Some(Run::write(arena, count, key.bytes.len(), value)?),
-            None => None,
-        };
-        put_once(arena, key, value, crc, run, put, &wanted)
-    });
+    let packed = Packed::new(arena.config.compress, value);
+    let done = put_packed(arena, key, &packed, how, None);
     if let Ok(Stored::Done(_)) = done {
         arena.count(Count::Sets);
-        let lines = record::lines(key.bytes.len(), value.len() as u64);
-        arena.count_many(Count::WrittenLines, lines);
-        // The write is done: what helping meets is for others to say.
-        let _ = sweep::help(arena, lines);
     }
     done
+}
+
+/// Reads the stored bytes of a record under its stripe's latch, checked.
+pub(super) fn read_current(arena: &Arena, current: &Current, out: &mut Vec<u8>) -> Result<()> {
+    let read = log::read_value(arena, current.slot.offset(), &current.header, out)?;
+    match read && record::value_crc(out) == current.header.value_crc {
+        true => Ok(()),
+        false => Err(damaged(arena)),
+    }
+}
+
+/// What a writer saw of the present value's lifetime, which has no part in its version.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) expires_ms: u64,
+    /// The new value takes it over to the millisecond.
+    pub(super) keeps: bool,
+}
+
+/// The same for bytes as they will lie there; `seen` counts as part of the version expected.
+#[inline]
+pub(super) fn put_packed(
+    arena: &Arena,
+    key: &Key,
+    packed: &Packed,
+    how: &Write,
+    seen: Option<Seen>,
+) -> Result<Stored> {
+    let segments = Run::segments(arena, key.bytes.len(), packed.bytes().len() as u64);
+    let lines = record::lines(key.bytes.len(), packed.bytes().len() as u64);
+    with_room(arena, Wanted { segments: segments.unwrap_or(1), lines }, || {
+        let run = match segments {
+            Some(count) => Some(Run::write(arena, count, key.bytes.len(), packed.bytes())?),
+            None => None,
+        };
+        put_once(arena, key, packed, run, how, seen)
+    })
 }
 
 /// Lets through who has no lock to show, or shows one that is still its own; `None` for who lost
 /// it. What it gives is to be kept to the end of the write: nobody takes the lock meanwhile.
 #[inline]
-fn pass_fence<'a>(
+pub(super) fn pass_fence<'a>(
     arena: &'a Arena,
     key: &Key,
     held: Option<&Held>,
@@ -250,56 +287,99 @@ fn pass_fence<'a>(
 fn put_once(
     arena: &Arena,
     key: &Key,
-    value: &[u8],
-    crc: u32,
+    packed: &Packed,
     run: Option<Run>,
-    put: &Put,
-    wanted: &Cell<Wanted>,
+    how: &Write,
+    seen: Option<Seen>,
 ) -> Result<Stored> {
     let stripe = Stripe::latch(arena, key.hash)?;
-    let Some(_fence) = pass_fence(arena, key, put.held)? else {
+    let Some(_fence) = pass_fence(arena, key, how.held)? else {
         return Ok(Stored::Lost);
     };
     let now = arena.now_ms();
     let found = stripe.find(key);
     let live = match &found {
-        Found::Present(current) if !current.is_expired(now) => Some(*current),
-        Found::Damaged { .. } if put.expect != Expect::Any => return Err(damaged(arena)),
+        Found::Present(current) if current.is_alive(now) => Some(*current),
+        Found::Damaged { .. } if how.expect != Expect::Any => return Err(damaged(arena)),
         _ => None,
     };
-    match (put.expect, live) {
-        (Expect::Any, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => {}
-        (Expect::Absent, Some(current)) => return Ok(Stored::Exists(current.header.seq)),
-        (Expect::Present | Expect::Version(_), None) => return Ok(Stored::Missing),
-        (Expect::Version(expected), Some(current)) => {
-            if current.header.seq != expected {
-                return Ok(Stored::Exists(current.header.seq));
-            }
+    if let Some(refused) = how.expect.refuses(live.map(|current| current.header.seq)) {
+        return Ok(refused);
+    }
+    let mut expires_ms = end_of(arena, how.ttl, now);
+    if let (Some(seen), Some(current)) = (seen, live) {
+        if seen.expires_ms != current.expires_ms {
+            return Ok(Stored::Exists(current.header.seq));
         }
+        expires_ms = if seen.keeps { seen.expires_ms } else { expires_ms };
     }
-    let lines = record::lines(key.bytes.len(), value.len() as u64);
-    let before = match &found {
-        Found::Present(current) => current.lines(),
-        _ => 0,
-    };
-    if lines > before && !segment::has_room_for(arena, lines - before) {
-        wanted.set(Wanted { lines: lines - before, ..wanted.get() });
-        return Err(segment::too_much_alive(arena));
+    let seq = fill(arena, &stripe, key, packed, run, how.flags, expires_ms, &found, now)?;
+    Ok(Stored::Done(seq))
+}
+
+/// When a lifetime given now ends, unix ms, 0 = never.
+#[inline]
+pub(super) fn end_of(arena: &Arena, ttl: Ttl, now_ms: u64) -> u64 {
+    match arena.config.lifetime_ms(ttl) {
+        0 => 0,
+        lifetime => now_ms + lifetime,
     }
-    let lifetime = arena.config.lifetime_ms(put.ttl);
+}
+
+/// Writes a value under the stripe's latch; gives its version.
+#[expect(clippy::too_many_arguments, reason = "what a record is made of")]
+#[inline]
+pub(super) fn fill(
+    arena: &Arena,
+    stripe: &Stripe,
+    key: &Key,
+    packed: &Packed,
+    run: Option<Run>,
+    user_flags: u32,
+    expires_ms: u64,
+    found: &Found,
+    now_ms: u64,
+) -> Result<u64> {
+    let value = packed.bytes();
     let header = Header {
         key_len: key.bytes.len() as u16,
+        flags: packed.flags,
         value_len: value.len() as u32,
         hash: key.hash,
-        value_crc: crc,
-        lines: lines as u32,
-        user_flags: put.flags,
-        shadows_until: shadow(arena, &found, now),
+        value_crc: packed.crc,
+        lines: record::lines(key.bytes.len(), value.len() as u64) as u32,
+        user_flags,
+        shadows_until: shadow(arena, found, now_ms),
         ..Header::default()
     };
-    let expires_ms = if lifetime == 0 { 0 } else { now + lifetime };
-    let seq = write(arena, &stripe, key, value, header, expires_ms, &found, run)?;
-    Ok(Stored::Done(seq))
+    write(arena, stripe, key, value, header, expires_ms, found, run)
+}
+
+/// Writes a tombstone under the stripe's latch; gives its number.
+pub(super) fn bury(
+    arena: &Arena,
+    stripe: &Stripe,
+    key: &Key,
+    found: &Found,
+    now_ms: u64,
+) -> Result<u64> {
+    let header = Header {
+        key_len: key.bytes.len() as u16,
+        flags: TOMBSTONE,
+        hash: key.hash,
+        value_crc: record::value_crc(&[]),
+        lines: record::lines(key.bytes.len(), 0) as u32,
+        shadows_until: shadow(arena, found, now_ms),
+        ..Header::default()
+    };
+    write(arena, stripe, key, &[], header, 0, found, None)
+}
+
+/// Ends the life of a record where it lies, by one store, for who has no room for a tombstone.
+pub(super) fn end_in_place(arena: &Arena, current: &Current) {
+    let ended = record::expiry_word(record::ENDED_MS, current.header.seq);
+    arena.data.store(current.slot.offset() + record::EXPIRY_AT, ended);
+    segment::look_again(arena, current.slot.offset());
 }
 
 /// Until when an older version of this key could come back if the new record were dropped.
@@ -333,6 +413,13 @@ fn write(
 ) -> Result<u64> {
     let lines = header.lines as u64;
     let deletes = header.is(TOMBSTONE);
+    let before = match found {
+        Found::Present(current) => current.lines(),
+        _ => 0,
+    };
+    if !deletes && lines > before && !segment::has_room_for(arena, lines - before) {
+        return Err(segment::too_much_alive(arena));
+    }
     let slot_at = match found {
         Found::Present(Current { slot_at, .. }) | Found::Damaged { slot_at } => *slot_at,
         Found::Absent => stripe.vacancy(key.hash)?,
@@ -373,6 +460,7 @@ fn write(
         run.publish();
     }
     stripe.disarm();
+    arena.count_many(Count::WrittenLines, lines);
     account(arena, found, &change, lines, deletes);
     Ok(change.seq)
 }
@@ -395,18 +483,24 @@ fn account(arena: &Arena, found: &Found, change: &Change, lines: u64, deletes: b
 }
 
 /// Runs an operation; when it finds the store full, makes room and runs it again.
-fn with_room<T>(
+pub(super) fn with_room<T>(
     arena: &Arena,
-    wanted: &Cell<Wanted>,
+    wanted: Wanted,
     mut operation: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     let mut done = operation();
     for _ in 0..ROOM_TRIES {
+        if !matches!(done, Err(Error::Full(_))) {
+            // What was to be done is done: what helping meets is for others to say.
+            let _ = sweep::help(arena, wanted.lines);
+            return done;
+        }
         // What was made may be taken by somebody else before the next try.
-        if !matches!(done, Err(Error::Full(_))) || !sweep::make_room(arena, wanted.get())? {
+        let made = sweep::make_room(arena, wanted)?;
+        done = operation();
+        if !made {
             break;
         }
-        done = operation();
     }
     if matches!(done, Err(Error::Full(_))) {
         arena.count(Count::RefusedFull);
@@ -422,8 +516,9 @@ pub(super) fn delete(
     held: Option<&Held>,
 ) -> Result<Stored> {
     arena.check_sync()?;
-    let wanted = Cell::new(Wanted { segments: 1, lines: 0 });
-    let done = match with_room(arena, &wanted, || delete_once(arena, key, expected, held, false)) {
+    let done = match with_room(arena, Wanted::LITTLE, || {
+        delete_once(arena, key, expected, held, false)
+    }) {
         Err(Error::Full(_) | Error::NoSpace(_)) => delete_once(arena, key, expected, held, true),
         done => done,
     };
@@ -449,14 +544,12 @@ fn delete_once(
     let now = arena.now_ms();
     let found = stripe.find(key);
     match &found {
-        Found::Present(current) if !current.is_expired(now) => {
+        Found::Present(current) if current.is_alive(now) => {
             if expected.is_some_and(|expected| expected != current.header.seq) {
                 return Ok(Stored::Exists(current.header.seq));
             }
             if in_place {
-                let ended = record::expiry_word(record::ENDED_MS, current.header.seq);
-                arena.data.store(current.slot.offset() + record::EXPIRY_AT, ended);
-                segment::look_again(arena, current.slot.offset());
+                end_in_place(arena, current);
                 return Ok(Stored::Done(arena.next_seq()));
             }
         }
@@ -464,27 +557,20 @@ fn delete_once(
         Found::Damaged { .. } => return Err(damaged(arena)),
         _ => return Ok(Stored::Missing),
     }
-    let header = Header {
-        key_len: key.bytes.len() as u16,
-        flags: TOMBSTONE,
-        hash: key.hash,
-        value_crc: record::value_crc(&[]),
-        lines: record::lines(key.bytes.len(), 0) as u32,
-        shadows_until: shadow(arena, &found, now),
-        ..Header::default()
-    };
-    let seq = write(arena, &stripe, key, &[], header, 0, &found, None)?;
-    Ok(Stored::Done(seq))
+    Ok(Stored::Done(bury(arena, &stripe, key, &found, now)?))
 }
 
 /// Gives a value a new lifetime. Longer is one store in place; shorter is a new record, because an
 /// older copy with the longer life may still lie in the log.
 pub(super) fn touch(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
     arena.check_sync()?;
-    let done = touch_in_place(arena, key, ttl, held)?;
-    let stored = match done {
+    let mut touched = touch_once(arena, key, ttl, held, false)?;
+    if let Touched::Shorten = touched {
+        touched = with_room(arena, Wanted::LITTLE, || touch_once(arena, key, ttl, held, true))?;
+    }
+    let stored = match touched {
         Touched::Stored(stored) => stored,
-        Touched::Shorten => shorten(arena, key, ttl, held)?,
+        Touched::Shorten => shorten_far(arena, key, ttl, held)?,
     };
     if let Stored::Done(_) = stored {
         arena.count(Count::Touches);
@@ -498,47 +584,63 @@ enum Touched {
     Shorten,
 }
 
-fn touch_in_place(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Touched> {
+fn touch_once(
+    arena: &Arena,
+    key: &Key,
+    ttl: Ttl,
+    held: Option<&Held>,
+    may_write: bool,
+) -> Result<Touched> {
     let stripe = Stripe::latch(arena, key.hash)?;
     let Some(_fence) = pass_fence(arena, key, held)? else {
         return Ok(Touched::Stored(Stored::Lost));
     };
     let now = arena.now_ms();
-    let current = match stripe.find(key) {
-        Found::Present(current) if !current.is_expired(now) => current,
+    let found = stripe.find(key);
+    let current = match &found {
+        Found::Present(current) if current.is_alive(now) => current,
         Found::Damaged { .. } => return Err(damaged(arena)),
         _ => return Ok(Touched::Stored(Stored::Missing)),
     };
-    let lifetime = arena.config.lifetime_ms(ttl);
-    let expires_ms = if lifetime == 0 { 0 } else { now + lifetime };
-    let seq = current.header.seq;
+    let expires_ms = end_of(arena, ttl, now);
+    let mut seq = current.header.seq;
     let shorter = expires_ms != 0 && (current.expires_ms == 0 || expires_ms < current.expires_ms);
     if shorter {
-        return Ok(Touched::Shorten);
-    }
-    if expires_ms != current.expires_ms {
+        if !may_write || current.header.is(RUN) {
+            return Ok(Touched::Shorten);
+        }
+        seq = shorten(arena, &stripe, key, &found, current, expires_ms, now)?;
+    } else if expires_ms != current.expires_ms {
         let at = current.slot.offset() + record::EXPIRY_AT;
         arena.data.store(at, record::expiry_word(expires_ms, seq));
     }
     Ok(Touched::Stored(Stored::Done(seq)))
 }
 
-/// Writes the value again with a shorter life, unless somebody writes another meanwhile.
-fn shorten(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
-    let mut value = Vec::new();
-    for _ in 0..READ_RETRIES {
-        let Some(item) = get(arena, key, &mut value)? else { return Ok(Stored::Missing) };
-        let expect = Expect::Version(item.version);
-        let again = Put { flags: item.flags, ttl, expect, held };
-        match put(arena, key, &value, &again)? {
-            Stored::Exists(_) => continue,
-            other => return Ok(other),
-        }
-    }
-    Err(Error::Busy("the key changes too fast to shorten its lifetime".into()))
+/// Writes a value again, as it lies there, with an earlier end; gives its new version.
+#[cold]
+fn shorten(
+    arena: &Arena,
+    stripe: &Stripe,
+    key: &Key,
+    found: &Found,
+    current: &Current,
+    expires_ms: u64,
+    now_ms: u64,
+) -> Result<u64> {
+    let mut stored = Vec::new();
+    read_current(arena, current, &mut stored)?;
+    let packed = Packed::again(&stored, &current.header);
+    fill(arena, stripe, key, &packed, None, current.header.user_flags, expires_ms, found, now_ms)
 }
 
-/// What must happen after a change before it is acknowledged.
-pub(super) fn needs_round(arena: &Arena) -> bool {
-    arena.config.sync == Sync::Always
+/// The same for a value that fills whole segments, which takes too long under a latch.
+fn shorten_far(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
+    let done = update::far(arena, key, held, &mut |present| match present {
+        Some((value, item)) => {
+            Update::Write { value: value.to_vec(), flags: item.flags, ttl: Some(ttl) }
+        }
+        None => Update::Keep,
+    });
+    done.map(|(stored, _)| stored)
 }

@@ -57,6 +57,8 @@ pub struct Stats {
     pub default_ttl_ms: u64,
     /// 0 = no bound.
     pub max_ttl_ms: u64,
+    /// Values are compressed where that saves space.
+    pub compress: bool,
 }
 
 pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
@@ -113,6 +115,7 @@ pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
         options_differ: differs,
         default_ttl_ms: config.default_ttl_ms,
         max_ttl_ms: config.max_ttl_ms,
+        compress: config.compress,
     })
 }
 

@@ -4,6 +4,9 @@
 //! the record becomes whole, the slot is stored. Whoever takes the latch, free or stolen, looks at
 //! the redo first.
 
+use std::cell::Cell;
+use std::sync::atomic::AtomicU32;
+
 use crate::arena::{Arena, Count, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
@@ -45,13 +48,25 @@ pub(super) struct Current {
 }
 
 impl Current {
-    pub(super) fn is_expired(&self, now_ms: u64) -> bool {
-        self.expires_ms != 0 && self.expires_ms <= now_ms
+    #[inline]
+    pub(super) fn is_alive(&self, now_ms: u64) -> bool {
+        is_alive(&self.header, self.expires_ms, || now_ms)
     }
 
     pub(super) fn lines(&self) -> u64 {
         self.header.lines as u64
     }
+}
+
+/// Is there a value as far as any verb is concerned? The one place that says so; the clock is only
+/// looked at when it matters.
+#[inline(always)]
+pub(super) fn is_alive(
+    header: &record::Header,
+    expires_ms: u64,
+    now_ms: impl FnOnce() -> u64,
+) -> bool {
+    !header.is(record::TOMBSTONE) && (expires_ms == 0 || expires_ms > now_ms())
 }
 
 /// A change that is about to be made.
@@ -74,10 +89,8 @@ impl<'a> Stripe<'a> {
     pub(super) fn latch_number(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
         let at = arena.geometry.stripe(number);
         let cell = arena.meta.cell(at + stripe::LATCH);
-        let taken = latch::acquire(cell, &arena.peers, arena.operation_timeout)
-            .ok_or_else(|| arena.busy("a part of the index", latch::owner(cell)))?;
-        if taken == Taken::Stolen {
-            arena.count(Count::LatchStolen);
+        if !latch::try_acquire(cell, arena.peers.slot()) {
+            contend(arena, cell)?;
         }
         Stripe::latched(arena, at)
     }
@@ -162,6 +175,40 @@ impl<'a> Stripe<'a> {
         self.arena.index.store(slot_at, Table::emptied(&self.arena.index, slot_at));
         self.arena.meta.add(word::KEYS, 1u64.wrapping_neg());
     }
+}
+
+/// Waits for a stripe's latch.
+#[cold]
+fn contend(arena: &Arena, cell: &AtomicU32) -> Result<()> {
+    if COMPUTING.get() {
+        return Err(Error::Invalid(
+            "the function of an update called the store: it must only compute".into(),
+        ));
+    }
+    let taken = latch::acquire(cell, &arena.peers, arena.operation_timeout)
+        .ok_or_else(|| arena.busy("a part of the index", latch::owner(cell)))?;
+    if taken == Taken::Stolen {
+        arena.count(Count::LatchStolen);
+    }
+    Ok(())
+}
+
+thread_local! {
+    /// This thread has a stripe's latch and runs a caller's function under it.
+    static COMPUTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a caller's function under a latch, so that its attempt to take another one is noticed.
+pub(super) fn computing<T>(work: impl FnOnce() -> T) -> T {
+    struct Over;
+    impl Drop for Over {
+        fn drop(&mut self) {
+            COMPUTING.set(false);
+        }
+    }
+    COMPUTING.set(true);
+    let _over = Over;
+    work()
 }
 
 /// Lets go of the latch, however the work under it ends.

@@ -7,7 +7,7 @@
 //!  0x020 compat 32             0x058 max_ttl_ms         0x098 seq_base
 //!  0x024 ro_compat 32          0x060 sync_interval_ms   0x0a0 newest time seen, ms
 //!  0x028 incompat 32           0x068 segment_bytes      0x0a8 flags: 1 = data was made
-//!  0x030 sync 8 hash 8         0x070 segments           0x1f8 CRC of the bytes before
+//!  0x030 sync 8 hash 8 lz4 8   0x070 segments           0x1f8 CRC of the bytes before
 //!  0x038 max_processes 32
 //! ```
 //!
@@ -75,7 +75,7 @@ impl Superblock {
         put(&mut b, 0x008, self.id[0]);
         put(&mut b, 0x010, self.id[1]);
         put(&mut b, 0x018, MAJOR as u64 | (MINOR as u64) << 16);
-        put(&mut b, 0x030, c.sync as u64 | (c.hash as u64) << 8);
+        put(&mut b, 0x030, c.sync as u64 | (c.hash as u64) << 8 | (c.compress as u64) << 16);
         put(&mut b, 0x038, c.max_processes as u64);
         put(&mut b, 0x040, c.max_bytes);
         put(&mut b, 0x048, c.max_value_bytes);
@@ -126,9 +126,15 @@ impl Superblock {
             1 => HashKind::Sip13,
             other => return Err(wrong(format!("has an unknown hash {other}"))),
         };
+        let compress = match (get(b, 0x30) >> 16) as u8 {
+            0 => false,
+            1 => true,
+            other => return Err(wrong(format!("has an unknown compression {other}"))),
+        };
         let config = Config {
             sync,
             hash,
+            compress,
             max_processes: get(b, 0x38) as u32,
             max_bytes: get(b, 0x40),
             max_value_bytes: get(b, 0x48),

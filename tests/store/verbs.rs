@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use holdfast::{Acquired, Expect, Options, Store, Stored, Ttl, Wait};
+use std::time::Instant;
+
+use holdfast::{
+    Acquired, Counted, Error, Expect, Item, Options, Store, Stored, Ttl, Update, Wait, Write,
+};
 use holdfast_tests::{HandClock, dir, open, small};
 
 fn get(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
@@ -260,4 +264,227 @@ fn a_full_store_refuses_keeps_what_it_has_and_recovers() {
     for i in 0..stored {
         store.set(&i.to_be_bytes(), &value, 0, Ttl::Millis(60_000)).unwrap();
     }
+}
+
+fn number(counted: Counted) -> u64 {
+    match counted {
+        Counted::Done { value, .. } => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Version, flags and end of life.
+fn known(store: &Store, key: &[u8]) -> (u64, u32, u64) {
+    let item = store.exists(key).unwrap().expect("present");
+    (item.version, item.flags, item.expires_ms)
+}
+
+#[test]
+fn numbers_wrap_upwards_and_stop_at_zero() {
+    let dir = dir();
+    let clock = HandClock::new();
+    let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
+    let how = Write { flags: 3, ttl: Ttl::Millis(5_000), ..Write::default() };
+    let add = |delta| store.increment(b"n", delta, None, &how).unwrap();
+    let take = |delta| store.decrement(b"n", delta, None, &how).unwrap();
+    assert_eq!(add(1), Counted::Missing);
+    assert_eq!(number(store.increment(b"n", 5, Some(10), &how).unwrap()), 10, "made, not added");
+    let (version, flags, end) = known(&store, b"n");
+    assert_eq!((flags, end), (3, store.now_ms().unwrap() + 5_000));
+    clock.pass(1_000);
+    let Counted::Done { value: 14, version: next } = add(4) else { panic!() };
+    assert!(next > version);
+    assert_eq!(known(&store, b"n"), (next, 3, end), "flags and end of life stay");
+    assert_eq!(number(take(15)), 0);
+    assert_eq!(get(&store, b"n").unwrap(), b"0", "no spaces behind it");
+    store.set(b"n", b"18446744073709551615  ", 0, Ttl::Never).unwrap();
+    assert_eq!(number(add(3)), 2);
+    assert_eq!(number(take(0)), 2);
+    for not in [&b""[..], b"1.5", b"-3", b"99999999999999999999", b"ten"] {
+        let Stored::Done(version) = store.set(b"n", not, 0, Ttl::Never).unwrap() else { panic!() };
+        assert_eq!(add(1), Counted::NotANumber(version));
+        assert_eq!(take(1), Counted::NotANumber(version));
+        assert_eq!(get(&store, b"n").as_deref(), Some(not));
+    }
+    let version = known(&store, b"n").0;
+    let only =
+        |expect| store.increment(b"n", 1, Some(7), &Write { expect, ..Write::default() }).unwrap();
+    assert_eq!(only(Expect::Version(version - 1)), Counted::Exists(version));
+    assert_eq!(only(Expect::Absent), Counted::Exists(version));
+    store.set(b"n", b"7", 0, Ttl::Millis(10)).unwrap();
+    assert_eq!(number(only(Expect::Present)), 8);
+    clock.pass(10);
+    assert_eq!(only(Expect::Present), Counted::Missing, "expired");
+    assert_eq!(number(only(Expect::Absent)), 7);
+}
+
+#[test]
+fn bytes_are_added_at_both_ends_and_all_else_stays() {
+    let dir = dir();
+    let options = Options { max_value_bytes: Some(1 << 20), ..small() };
+    let store = open(dir.path(), &options);
+    assert_eq!(store.append(b"k", b"x", None, false).unwrap(), Stored::Missing);
+    assert_eq!(store.prepend(b"k", b"x", None, false).unwrap(), Stored::Missing);
+    store.set(b"k", b"", 9, Ttl::Millis(90_000)).unwrap();
+    let before = known(&store, b"k");
+    let mut expected = Vec::new();
+    // Over the size from which a value fills whole segments.
+    for i in 0..12u8 {
+        let piece = vec![i; 30_000];
+        let Stored::Done(version) = store.append(b"k", &piece, None, false).unwrap() else {
+            panic!()
+        };
+        store.prepend(b"k", &[i, i], None, false).unwrap();
+        expected = [&[i, i][..], &expected, &piece].concat();
+        let now = known(&store, b"k");
+        assert!(now.0 > version && version > before.0);
+        assert_eq!((now.1, now.2), (before.1, before.2));
+    }
+    assert!(get(&store, b"k").unwrap() == expected);
+    let much = vec![0; (1 << 20) - expected.len() + 1];
+    assert!(matches!(store.append(b"k", &much, None, false), Err(Error::TooLarge { .. })));
+    assert!(matches!(store.append(b"k", &[0; 1 << 21], None, false), Err(Error::TooLarge { .. })));
+    assert!(get(&store, b"k").unwrap() == expected);
+}
+
+#[test]
+fn an_update_keeps_writes_or_deletes_as_it_computes() {
+    let dir = dir();
+    let clock = HandClock::new();
+    let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
+    let write = |value: &[u8], ttl| Update::Write { value: value.to_vec(), flags: 4, ttl };
+    let run = |update: Update| store.update(b"k", None, false, &mut |_| update.clone()).unwrap();
+    assert_eq!(run(Update::Keep), Stored::Missing);
+    assert_eq!(run(Update::Delete), Stored::Missing);
+    let Stored::Done(v1) = run(write(b"1", None)) else { panic!() };
+    assert_eq!(known(&store, b"k"), (v1, 4, 0), "the default lifetime: for ever");
+    assert_eq!(run(Update::Keep), Stored::Done(v1));
+    let Stored::Done(v2) = run(write(b"2", Some(Ttl::Millis(50)))) else { panic!() };
+    let end = store.now_ms().unwrap() + 50;
+    clock.pass(20);
+    let seen = store.update(b"k", None, false, &mut |present| {
+        let (value, item) = present.expect("alive");
+        assert_eq!(value, b"2");
+        assert_eq!(*item, Item { version: v2, flags: 4, expires_ms: end, value_len: 1 });
+        write(b"3", None)
+    });
+    assert!(matches!(seen, Ok(Stored::Done(_))));
+    assert_eq!(known(&store, b"k").2, end);
+    clock.pass(30);
+    store
+        .update(b"k", None, false, &mut |present| {
+            assert!(present.is_none(), "expired");
+            Update::Keep
+        })
+        .unwrap();
+    run(write(b"4", None));
+    let (version, ..) = known(&store, b"k");
+    let Stored::Done(gone) = run(Update::Delete) else { panic!() };
+    assert!(gone > version && get(&store, b"k").is_none());
+
+    let stale = {
+        let Acquired::Held(held) = store.lock(b"k", 1, &Wait::default()).unwrap() else { panic!() };
+        let done = store.update(b"k", Some(&held), false, &mut |_| write(b"5", None)).unwrap();
+        assert!(matches!(done, Stored::Done(_)));
+        assert!(matches!(store.append(b"k", b"6", Some(&held), false).unwrap(), Stored::Done(_)));
+        assert!(store.unlock(b"k", &held).unwrap());
+        held
+    };
+    let late = store.update(b"k", Some(&stale), false, &mut |_| Update::Delete).unwrap();
+    assert_eq!(late, Stored::Lost);
+    assert_eq!(store.append(b"k", b"7", Some(&stale), false).unwrap(), Stored::Lost);
+    let how = Write { held: Some(&stale), ..Write::default() };
+    assert_eq!(store.increment(b"k", 1, None, &how).unwrap(), Counted::Lost);
+    assert_eq!(get(&store, b"k").unwrap(), b"56");
+}
+
+#[test]
+fn an_update_that_calls_the_store_is_told_so_and_blocks_nobody() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    store.set(b"k", b"1", 0, Ttl::Never).unwrap();
+    let begun = Instant::now();
+    let stored = store.update(b"k", None, false, &mut |_| {
+        let error = store.set(b"k", b"2", 0, Ttl::Never).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+        Update::Keep
+    });
+    assert!(matches!(stored, Ok(Stored::Done(_))));
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = store.update(b"k", None, false, &mut |_| panic!("in the middle"));
+    }));
+    assert!(panics.is_err());
+    store.set(b"k", b"3", 0, Ttl::Never).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(get(&store, b"k").unwrap(), b"3");
+}
+
+#[test]
+fn an_update_deletes_in_a_full_store() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let mut stored = 0u32;
+    while store.set(&stored.to_le_bytes(), &[1; 10_000], 0, Ttl::Never).is_ok() {
+        stored += 1;
+    }
+    let grown = store.append(&0u32.to_le_bytes(), &[2; 60_000], None, false);
+    assert!(matches!(grown, Err(Error::Full(_))), "{grown:?}");
+    for i in 0..stored {
+        let done = store.update(&i.to_le_bytes(), None, false, &mut |_| Update::Delete);
+        assert!(matches!(done, Ok(Stored::Done(_))), "key {i}: {done:?}");
+    }
+    assert_eq!(store.stats().unwrap().keys, 0);
+}
+
+fn text(len: usize) -> Vec<u8> {
+    (0..).flat_map(|n| format!("user|i:{};", n % 997).into_bytes()).take(len).collect()
+}
+
+#[test]
+fn a_store_that_compresses_gives_back_what_was_written() {
+    let dir = dir();
+    let options = Options {
+        max_bytes: Some(64 << 20),
+        max_value_bytes: Some(5 << 20),
+        compress: Some(true),
+        ..small()
+    };
+    let store = open(dir.path(), &options);
+    assert!(store.stats().unwrap().compress);
+    let sizes = [0, 1, 511, 512, 1000, 65_000, 262_000, 1 << 20, 5 << 20];
+    let key = |size: usize| format!("key {size}").into_bytes();
+    for size in sizes {
+        store.set(&key(size), &text(size), 77, Ttl::Millis(3_600_000)).unwrap();
+    }
+    let live = store.stats().unwrap().live_bytes;
+    assert!(live < 3 << 20, "{live} bytes for 6.5 MiB of text");
+    let too_large = store.set(b"k", &text((5 << 20) + 1), 0, Ttl::Never);
+    assert!(matches!(too_large, Err(Error::TooLarge { .. })), "{too_large:?}");
+    let check = |store: &Store| {
+        for size in sizes {
+            assert!(get(store, &key(size)).unwrap() == text(size), "{size} bytes");
+            assert_eq!(store.exists(&key(size)).unwrap().unwrap().value_len, size as u64);
+        }
+    };
+    check(&store);
+    for size in sizes {
+        // A shorter life is a new record of the same bytes.
+        store.touch(&key(size), Ttl::Millis(1_800_000), None).unwrap();
+    }
+    check(&store);
+    for size in &sizes[..7] {
+        store.append(&key(*size), b"and more", None, false).unwrap();
+        let value = get(&store, &key(*size)).unwrap();
+        assert!(value == [&text(*size)[..], b"and more"].concat(), "{size} bytes appended to");
+        store.set(&key(*size), &text(*size), 77, Ttl::Never).unwrap();
+    }
+    drop(store);
+    // Whoever opens it with another wish reads the same; after a rebuild too.
+    let other = Options { compress: Some(false), ..options };
+    let store = open(dir.path(), &other);
+    assert!(store.stats().unwrap().options_differ);
+    check(&store);
+    drop(store);
+    std::fs::remove_file(dir.path().join("meta")).unwrap();
+    check(&open(dir.path(), &other));
 }

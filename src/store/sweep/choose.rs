@@ -92,8 +92,10 @@ pub(super) fn victim(arena: &Arena, least: u64) -> Option<u64> {
         .filter(|number| is_movable(arena, *number))
         .map(|number| {
             let live = (segment::live_hint(arena, number) as i64).max(0) as u64;
-            // An end that stayed empty because nothing fitted is no gain.
-            (segment::used_lines(arena, number).saturating_sub(live), number)
+            // An end that stayed empty because nothing fitted is no gain. No record takes more than
+            // a quarter: what is shorter was cut off.
+            let used = segment::used_lines(arena, number).max(segment::capacity(arena) / 4 * 3);
+            (used.saturating_sub(live), number)
         })
         .filter(|(dead, _)| *dead >= least)
         .max()

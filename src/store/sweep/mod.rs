@@ -199,25 +199,32 @@ fn help_now(arena: &Arena, lines: u64) -> Result<()> {
 pub(super) struct Wanted {
     /// Adjacent free segments.
     pub(super) segments: u64,
-    /// Lines more than were alive before.
+    /// Lines more than were alive before, at most.
     pub(super) lines: u64,
 }
 
 impl Wanted {
+    /// For who does not know before: a value of some kilobytes.
+    pub(super) const LITTLE: Wanted = Wanted { segments: 1, lines: 64 };
+
     fn is_there(self, arena: &Arena) -> bool {
         segment::free(arena) >= RESERVE + self.segments
-            && segment::has_room_for(arena, self.lines)
             && (self.segments == 1 || segment::has_run(arena, self.segments))
+            && segment::has_room_for(arena, self.lines)
     }
 }
 
 /// Called when the store is full: gives back all that can be, until what is wanted is there. False:
 /// nothing came of it. One process at a time does this; the others wait for what it finds.
-pub(super) fn make_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
+pub(super) fn make_room(arena: &Arena, mut wanted: Wanted) -> Result<bool> {
     if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
         return Ok(false);
     }
     let Some(_alone) = Alone::wait(arena, word::ROOM_LATCH) else { return Ok(false) };
+    if !(Wanted { lines: 0, ..wanted }).is_there(arena) {
+        // It was not for what is alive that it was refused; it may replace as much.
+        wanted.lines = 0;
+    }
     if give_room(arena, wanted)? {
         return Ok(true);
     }
