@@ -115,6 +115,10 @@ fn c_stats(stats: &Stats) -> holdfast_stats {
         default_ttl_ms: lifetime(stats.default_ttl_ms),
         max_ttl_ms: lifetime(stats.max_ttl_ms),
         compress: stats.compress as u64,
+        disk_bytes: stats.disk_bytes,
+        written_bytes: stats.written_bytes,
+        moved_bytes: stats.moved_bytes,
+        segments_emptied: stats.segments_emptied,
     }
 }
 

@@ -258,6 +258,14 @@ pub struct holdfast_stats {
     pub max_ttl_ms: i64,
     /// 1 = values are compressed where that saves space, see HOLDFAST_COMPRESS.
     pub compress: u64,
+    /// Bytes on disk of all files together: less than their lengths where space was given back.
+    pub disk_bytes: u64,
+    /// Bytes of records that callers wrote.
+    pub written_bytes: u64,
+    /// Bytes of records that were moved so that the space between them could be used again.
+    pub moved_bytes: u64,
+    /// Segments that were emptied and given back.
+    pub segments_emptied: u64,
 }
 
 macro_rules! versioned {

@@ -59,6 +59,14 @@ pub struct Stats {
     pub max_ttl_ms: u64,
     /// Values are compressed where that saves space.
     pub compress: bool,
+    /// On disk, all files together: less than their lengths where space was given back.
+    pub disk_bytes: u64,
+    /// Of records, by callers.
+    pub written_bytes: u64,
+    /// Of records, by the sweep, which moves what is alive: the price of giving space back.
+    pub moved_bytes: u64,
+    /// Emptied by the sweep.
+    pub segments_emptied: u64,
 }
 
 pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
@@ -116,6 +124,10 @@ pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
         default_ttl_ms: config.default_ttl_ms,
         max_ttl_ms: config.max_ttl_ms,
         compress: config.compress,
+        disk_bytes: [&arena.data, &arena.index, &arena.meta].iter().map(|m| m.disk_bytes()).sum(),
+        written_bytes: counted(Count::WrittenLines).saturating_mul(LINE),
+        moved_bytes: counted(Count::MovedLines).saturating_mul(LINE),
+        segments_emptied: counted(Count::Drained),
     })
 }
 

@@ -268,6 +268,13 @@ impl Map {
         }
     }
 
+    /// Bytes on disk, holes left out.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let blocks = self.file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.blocks());
+        blocks * 512
+    }
+
     /// Gives disk space and memory of these bytes back; they read as zeros then. A store to them
     /// needs `grow` first.
     pub(crate) fn punch(&self, from: u64, len: u64) -> std::io::Result<()> {
