@@ -524,6 +524,35 @@ typedef struct holdfast_lock_info {
 } holdfast_lock_info;
 
 /**
+ * The options of a store, the same for all who have it open; and what to change of them, where 0
+ * leaves a field as it is. Set `struct_size` before each call.
+ */
+typedef struct holdfast_config {
+    /** sizeof(holdfast_config). */
+    size_t struct_size;
+    /** HOLDFAST_SYNC_NONE, HOLDFAST_SYNC_PERIODIC or HOLDFAST_SYNC_ALWAYS. */
+    uint32_t sync;
+    /** How many processes may have the store open at once. */
+    uint32_t max_processes;
+    /** In HOLDFAST_SYNC_PERIODIC: milliseconds that a power loss may cost; at most a day. */
+    uint64_t sync_interval_ms;
+    /** Cap of the data on disk, bytes. */
+    uint64_t max_bytes;
+    /** Longest value, bytes. */
+    uint64_t max_value_bytes;
+    /** Lifetime of what is stored with HOLDFAST_TTL_DEFAULT, milliseconds; -1 = for ever. */
+    int64_t default_ttl_ms;
+    /** No lifetime is longer than this, milliseconds; -1 = no bound. */
+    int64_t max_ttl_ms;
+    /** The max_bytes that waits for the store to be closed by all; 0 = none waits. Read only. */
+    uint64_t pending_max_bytes;
+    /** The max_processes that waits in the same way; 0 = none waits. Read only. */
+    uint32_t pending_max_processes;
+    /** 1 = values are stored as they are, 2 = compressed where that makes them smaller. */
+    uint32_t compress;
+} holdfast_config;
+
+/**
  * Counters and sizes, over all processes. Set `struct_size` before the call.
  *
  * The counters start at 0 when the store is created and again after a power loss; each may lag
@@ -1014,6 +1043,60 @@ int holdfast_locks(struct holdfast_store *store,
  * length, a NULL). Never blocks. Any thread.
  */
 uint64_t holdfast_key_hash(struct holdfast_store *store, const void *key, size_t key_len);
+
+/**
+ * Reads the options of the store that are in force now.
+ *
+ * Parameters: `out`: the caller's, with `struct_size` set; the rest is written on HOLDFAST_OK.
+ *
+ * Results: HOLDFAST_OK. Never blocks. Any thread.
+ */
+int holdfast_config_get(struct holdfast_store *store, struct holdfast_config *out);
+
+/**
+ * Changes options of the store while it is in use, for all who have it open or will open it.
+ *
+ * Parameters
+ * - `change`: what to change, with `struct_size` set; start with all else 0, which leaves each
+ *   option as it is. The pending fields are not looked at: a max_bytes or max_processes that the
+ *   store has now takes back one that waits.
+ * - `out`: all options after the change, with `struct_size` set; may be NULL, and may be `change`.
+ *
+ * max_bytes can only grow. It and max_processes take force when the store is next opened by a
+ * process that finds it open nowhere: until then they stand in the pending fields; that opening
+ * takes as long as a rebuild after a power loss. All else is obeyed by every process at once;
+ * the thread that syncs sees a new interval within a second. Values that are there keep their
+ * lifetimes, and stay although they are longer than a new max_value_bytes.
+ *
+ * Results
+ * - HOLDFAST_OK: changed, on the disk whatever the mode. If the mode is not HOLDFAST_SYNC_NONE
+ *   now, everything acknowledged before is on the disk as well.
+ * - HOLDFAST_E_INVALID: out of bounds, or less max_bytes than now; nothing was changed.
+ * - HOLDFAST_E_NO_SPACE, HOLDFAST_E_IO: the file that says what the store is could not be
+ *   replaced. HOLDFAST_E_SYNC, HOLDFAST_E_BUSY.
+ *
+ * Waits for the disk. Any thread; two changes at the same time come one after the other.
+ */
+int holdfast_config_set(struct holdfast_store *store,
+                        const struct holdfast_config *change,
+                        struct holdfast_config *out);
+
+/**
+ * Makes everything that was stored before vanish, at once or after a while. Session locks stay.
+ *
+ * Parameters: `delay_ms`: 0 = now; else milliseconds from now on, after which everything that is
+ * there then vanishes. A later call replaces one that waits; 0 takes its place too.
+ *
+ * Results
+ * - HOLDFAST_OK: done, or planned; on the disk whatever the mode.
+ * - HOLDFAST_E_NO_SPACE, HOLDFAST_E_IO: the file that says so could not be replaced; nothing was
+ *   flushed. HOLDFAST_E_SYNC; HOLDFAST_E_BUSY: another process is stopped in the middle of a write.
+ *
+ * What a write at the same time leaves is gone or there, and whole. Writers wait meanwhile, for
+ * the disk; readers do not. A process that dies in here has flushed everything or nothing. The
+ * space comes back by and by. Any thread.
+ */
+int holdfast_flush(struct holdfast_store *store, int64_t delay_ms);
 
 /**
  * The HOLDFAST_ABI_VERSION of the library that is loaded.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::key::KeyHash;
 use crate::limits::*;
-use crate::options::Config;
+use crate::options::{Config, Sync, Ttl};
 use crate::sys::clock::Time;
 use crate::sys::dir::Dir;
 use crate::sys::disk::Disk;
@@ -66,6 +66,24 @@ pub(crate) mod word {
     /// Since when more is free than is needed; 0 = it is not.
     pub(crate) const PLENTY_SINCE_MS: u64 = 0x518;
     pub(crate) const SWEEP_LATCH: u64 = 0x520; // 32 bits
+
+    /// Held by whoever changes `super`, 32 bits.
+    pub(crate) const SUPER_LATCH: u64 = 0x600;
+    /// Growth that waits for the next opener who is alone: 0 = none.
+    pub(crate) const PENDING_MAX_BYTES: u64 = 0x608;
+    pub(crate) const PENDING_MAX_PROCESSES: u64 = 0x610;
+    // One line that every operation reads and hardly anything writes: what `super` says of the
+    // options in force and of flushes, see `store::state`.
+    /// What has this number or an older one is gone.
+    pub(crate) const FLUSH_SEQ: u64 = 0x640;
+    /// When everything will be gone, unix ms; 0 = not planned; else see `store::flush`.
+    pub(crate) const FLUSH_AT: u64 = 0x648;
+    /// Sync mode 8 | compress 8.
+    pub(crate) const MODES: u64 = 0x650;
+    pub(crate) const SYNC_INTERVAL_MS: u64 = 0x658;
+    pub(crate) const DEFAULT_TTL_MS: u64 = 0x660;
+    pub(crate) const MAX_TTL_MS: u64 = 0x668;
+    pub(crate) const MAX_VALUE_BYTES: u64 = 0x670;
     pub(crate) const SLOTS: u64 = 0x1000;
 }
 
@@ -170,7 +188,7 @@ pub(crate) enum Count {
     Drained,
 }
 
-/// Sizes that follow from the store's options, fixed at its creation (but for the index).
+/// Sizes that follow from the store's options. They change only while nobody has it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) segment_bytes: u64,
@@ -196,6 +214,33 @@ impl Geometry {
             slots: config.max_processes as u64,
             stripe_buckets: buckets.max(2 * PROBE_BUCKETS).next_power_of_two(),
         }
+    }
+
+    /// The sizes of the same store with other limits: its segments stay, and become more.
+    pub(crate) fn grown(&self, config: &Config, cores: u64) -> Geometry {
+        let new = Geometry::new(config, cores);
+        let segments = config.max_bytes / self.segment_bytes;
+        Geometry {
+            segment_bytes: self.segment_bytes,
+            segments,
+            lanes: cores.clamp(1, LANES).min(segments / 8).max(self.lanes),
+            stripe_buckets: new.stripe_buckets.max(self.stripe_buckets),
+            ..new
+        }
+    }
+
+    /// Are these sizes that a store with such limits can have?
+    pub(crate) fn is_sane(&self, config: &Config) -> bool {
+        self.segment_bytes.is_power_of_two()
+            && (SEGMENT_LOW..=SEGMENT_HIGH).contains(&self.segment_bytes)
+            && (MAX_BYTES_LOW..=MAX_BYTES_HIGH).contains(&config.max_bytes)
+            && self.segments == config.max_bytes / self.segment_bytes
+            && self.segments <= SEGMENTS_MAX
+            && (1..=PROCESSES_MAX as u64).contains(&self.slots)
+            && self.slots == config.max_processes as u64
+            && (1..=LANES).contains(&self.lanes)
+            && self.stripe_buckets.is_power_of_two()
+            && self.stripe_buckets <= 1 << 24
     }
 
     pub(crate) fn data_bytes(&self) -> u64 {
@@ -257,7 +302,9 @@ pub(crate) struct Arena {
     pub(crate) index: Map,
     pub(crate) meta: Map,
     pub(crate) geometry: Geometry,
-    pub(crate) config: Config,
+    /// The options as they were at the attach. What of them can change is asked of the functions
+    /// below; what cannot is asked of this.
+    pub(crate) fixed: Config,
     pub(crate) peers: Peers,
     pub(crate) time: Time,
     pub(crate) disk: Arc<dyn Disk>,
@@ -279,6 +326,49 @@ impl Arena {
     #[inline]
     pub(crate) fn now_ms(&self) -> u64 {
         self.time.boot_ms().wrapping_add(self.anchor.load(Ordering::Relaxed))
+    }
+
+    /// The options in force now, for all openers.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            sync: self.sync_mode(),
+            compress: self.compresses(),
+            sync_interval_ms: self.sync_interval_ms(),
+            max_value_bytes: self.max_value_bytes(),
+            default_ttl_ms: self.meta.load(word::DEFAULT_TTL_MS),
+            max_ttl_ms: self.meta.load(word::MAX_TTL_MS),
+            pending_max_bytes: self.meta.load(word::PENDING_MAX_BYTES),
+            pending_max_processes: self.meta.load(word::PENDING_MAX_PROCESSES) as u32,
+            ..self.fixed
+        }
+    }
+
+    /// See [`Sync`]; a damaged word counts as the strictest.
+    #[inline]
+    pub(crate) fn sync_mode(&self) -> Sync {
+        Sync::from_number(self.meta.load(word::MODES) & 0xff).unwrap_or(Sync::Always)
+    }
+
+    /// Are values compressed when they are written?
+    #[inline]
+    pub(crate) fn compresses(&self) -> bool {
+        self.meta.load(word::MODES) >> 8 & 0xff != 0
+    }
+
+    pub(crate) fn sync_interval_ms(&self) -> u64 {
+        self.meta.load(word::SYNC_INTERVAL_MS).clamp(1, SYNC_INTERVAL_MAX_MS)
+    }
+
+    #[inline]
+    pub(crate) fn max_value_bytes(&self) -> u64 {
+        self.meta.load(word::MAX_VALUE_BYTES).min(VALUE_MAX)
+    }
+
+    /// Milliseconds that a value given this lifetime lives; 0 = for ever.
+    #[inline]
+    pub(crate) fn lifetime_ms(&self, ttl: Ttl) -> u64 {
+        let max = self.meta.load(word::MAX_TTL_MS);
+        ttl.lifetime_ms(self.meta.load(word::DEFAULT_TTL_MS), max).min(TIME_MAX)
     }
 
     /// The next version or fence: never issued twice.

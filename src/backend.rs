@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
-use crate::options::{Options, Ttl};
+use crate::options::{Config, ConfigChange, Options, Ttl};
 use crate::store::{Item, Stats, Store, Stored, Write};
 
 /// The outcome of opening a session: its lock, and what is stored.
@@ -61,6 +61,9 @@ pub trait Backend: Send + Sync {
     fn now_ms(&self) -> Result<u64>;
     fn sync(&self) -> Result<()>;
     fn stats(&self) -> Result<Stats>;
+    fn config(&self) -> Result<Config>;
+    fn set_config(&self, change: &ConfigChange) -> Result<Config>;
+    fn flush(&self, at_ms: Option<u64>) -> Result<()>;
 
     /// Takes the lock and reads the value: one round trip where the engine is far away.
     fn open_session(
@@ -148,6 +151,15 @@ impl Backend for Store {
     }
     fn stats(&self) -> Result<Stats> {
         Store::stats(self)
+    }
+    fn config(&self) -> Result<Config> {
+        Store::config(self)
+    }
+    fn set_config(&self, change: &ConfigChange) -> Result<Config> {
+        Store::set_config(self, change)
+    }
+    fn flush(&self, at_ms: Option<u64>) -> Result<()> {
+        Store::flush(self, at_ms)
     }
 }
 

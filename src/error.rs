@@ -14,7 +14,7 @@ pub enum Error {
     Invalid(String),
     /// The value is longer than this store takes.
     #[error(
-        "value of {len} bytes is too large: this store takes at most {max} bytes (max_value_bytes, set when it was created)"
+        "value of {len} bytes is too large: this store takes at most {max} bytes (max_value_bytes)"
     )]
     TooLarge {
         /// Bytes asked for.

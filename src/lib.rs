@@ -63,7 +63,7 @@ mod sys;
 pub use error::{Error, Result};
 pub use key::HashKind;
 pub use lock::{Acquired, Held, Holder, LockInfo, Wait};
-pub use options::{Options, Sync, Ttl};
+pub use options::{Config, ConfigChange, Options, Sync, Ttl};
 pub use store::{Compute, Counted, Expect, Item, Stats, Store, Stored, Update, Write};
 pub use sys::clock::Clock;
 pub use sys::disk::{Disk, FileKind};

@@ -24,6 +24,12 @@ pub const MAX_BYTES_HIGH: u64 = 1 << 40;
 pub const MAX_BYTES_DEFAULT: u64 = 1 << 30;
 /// A store is at least this many times its largest value.
 pub const VALUES_IN_STORE: u64 = 8;
+/// Most segments that a store can grow to: each has a row in `meta`.
+pub const SEGMENTS_MAX: u64 = MAX_BYTES_HIGH / SEGMENT_HIGH;
+/// Longest interval between two syncs in periodic mode, milliseconds.
+pub const SYNC_INTERVAL_MAX_MS: u64 = 24 * 3600 * 1000;
+/// How often a change looks again whether a flush is due before it takes that for busy.
+pub const FLUSH_TRIES: u32 = 8;
 /// Segment sizes, bytes: smaller in small stores, so that there are always enough to recycle.
 pub const SEGMENT_LOW: u64 = 64 << 10;
 /// See [`SEGMENT_LOW`].

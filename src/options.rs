@@ -24,6 +24,19 @@ pub enum Sync {
     Always,
 }
 
+impl Sync {
+    /// The mode of a number in `super` or `meta`.
+    #[inline]
+    pub(crate) fn from_number(number: u64) -> Option<Sync> {
+        match number {
+            0 => Some(Sync::None),
+            1 => Some(Sync::Periodic),
+            2 => Some(Sync::Always),
+            _ => None,
+        }
+    }
+}
+
 /// What an opener asks for.
 #[derive(Clone)]
 pub struct Options {
@@ -97,20 +110,69 @@ pub enum Ttl {
     Millis(u64),
 }
 
-/// The options that belong to the store, all decided.
+impl Ttl {
+    /// Milliseconds that a value lives in a store with this default and maximum; 0 = for ever.
+    #[inline]
+    pub(crate) fn lifetime_ms(self, default_ms: u64, max_ms: u64) -> u64 {
+        let asked = match self {
+            Ttl::Default => default_ms,
+            Ttl::Never => 0,
+            Ttl::Millis(ms) => ms.clamp(1, TIME_MAX),
+        };
+        match (asked, max_ms) {
+            (asked, 0) => asked,
+            (0, max) => max,
+            (asked, max) => asked.min(max),
+        }
+    }
+}
+
+/// The options that belong to the store and are the same for all who have it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Config {
-    pub(crate) sync: Sync,
-    pub(crate) sync_interval_ms: u64,
-    pub(crate) max_bytes: u64,
-    pub(crate) max_value_bytes: u64,
-    /// 0 = for ever.
-    pub(crate) default_ttl_ms: u64,
-    /// 0 = no bound.
-    pub(crate) max_ttl_ms: u64,
-    pub(crate) max_processes: u32,
-    pub(crate) hash: HashKind,
-    pub(crate) compress: bool,
+pub struct Config {
+    /// When writes reach the disk.
+    pub sync: Sync,
+    /// What a power loss may cost in [`Sync::Periodic`].
+    pub sync_interval_ms: u64,
+    /// Cap of the data on disk.
+    pub max_bytes: u64,
+    /// Longest value.
+    pub max_value_bytes: u64,
+    /// Lifetime of what is stored with [`Ttl::Default`]; 0 = for ever.
+    pub default_ttl_ms: u64,
+    /// No lifetime is longer than this; 0 = no bound.
+    pub max_ttl_ms: u64,
+    /// How many processes may be attached at once.
+    pub max_processes: u32,
+    /// How keys are hashed.
+    pub hash: HashKind,
+    /// Are values compressed when they are written?
+    pub compress: bool,
+    /// The `max_bytes` that the store gets from its next opener who is alone; 0 = none waits.
+    pub pending_max_bytes: u64,
+    /// The `max_processes` that waits in the same way; 0 = none waits.
+    pub pending_max_processes: u32,
+}
+
+/// Options of a store to change while it is in use; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConfigChange {
+    /// When writes reach the disk.
+    pub sync: Option<Sync>,
+    /// Compress values that are written from now on?
+    pub compress: Option<bool>,
+    /// At most a day.
+    pub sync_interval_ms: Option<u64>,
+    /// 0 = for ever. Values that are there keep their lifetimes.
+    pub default_ttl_ms: Option<u64>,
+    /// 0 = no bound. Values that are there keep their lifetimes.
+    pub max_ttl_ms: Option<u64>,
+    /// At most an eighth of `max_bytes`. Longer values that are there stay.
+    pub max_value_bytes: Option<u64>,
+    /// Only more than now. Waits for an opener who is alone.
+    pub max_bytes: Option<u64>,
+    /// Waits for an opener who is alone.
+    pub max_processes: Option<u32>,
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -150,6 +212,8 @@ impl Options {
             max_processes,
             hash: self.hash.unwrap_or_default(),
             compress: self.compress.unwrap_or_default(),
+            pending_max_bytes: 0,
+            pending_max_processes: 0,
         })
     }
 
@@ -171,18 +235,72 @@ impl Options {
 }
 
 impl Config {
-    /// Milliseconds that a value given this lifetime lives; 0 = for ever.
-    #[inline]
-    pub(crate) fn lifetime_ms(&self, ttl: Ttl) -> u64 {
-        let asked = match ttl {
-            Ttl::Default => self.default_ttl_ms,
-            Ttl::Never => 0,
-            Ttl::Millis(ms) => ms.clamp(1, TIME_MAX),
+    /// The options after a change. What needs the store to itself waits in the pending fields.
+    pub(crate) fn changed(&self, change: &ConfigChange) -> Result<Config> {
+        let mut new = *self;
+        new.sync = change.sync.unwrap_or(new.sync);
+        new.compress = change.compress.unwrap_or(new.compress);
+        if let Some(ms) = change.sync_interval_ms {
+            within("sync_interval_ms", ms, 1, SYNC_INTERVAL_MAX_MS)?;
+            new.sync_interval_ms = ms;
+        }
+        for (name, asked, field) in [
+            ("default_ttl_ms", change.default_ttl_ms, &mut new.default_ttl_ms),
+            ("max_ttl_ms", change.max_ttl_ms, &mut new.max_ttl_ms),
+        ] {
+            let Some(ms) = asked else { continue };
+            within(name, ms, 0, TIME_MAX)?;
+            *field = ms;
+        }
+        if let Some(bytes) = change.max_value_bytes {
+            within("max_value_bytes", bytes, 0, VALUE_MAX)?;
+            let most = self.max_bytes / VALUES_IN_STORE;
+            if bytes > most {
+                return Err(Error::Invalid(format!(
+                    "max_value_bytes is to be {bytes}; a store of {} bytes takes values of up to \
+                     {most}: let max_bytes grow first",
+                    self.max_bytes
+                )));
+            }
+            new.max_value_bytes = bytes;
+        }
+        if let Some(bytes) = change.max_bytes {
+            if bytes < self.max_bytes {
+                return Err(Error::Invalid(format!(
+                    "max_bytes is {} and is to be {bytes}: a store only grows; to have a smaller \
+                     one, create it beside this one and copy the values over",
+                    self.max_bytes
+                )));
+            }
+            within("max_bytes", bytes, MAX_BYTES_LOW, MAX_BYTES_HIGH)?;
+            new.pending_max_bytes = if bytes == self.max_bytes { 0 } else { bytes };
+        }
+        if let Some(processes) = change.max_processes {
+            within("max_processes", processes as u64, 1, PROCESSES_MAX as u64)?;
+            new.pending_max_processes = if processes == self.max_processes { 0 } else { processes };
+        }
+        Ok(new)
+    }
+
+    /// What waits, come into force; `None` if nothing waits.
+    pub(crate) fn settled(&self) -> Option<Config> {
+        let or = |new: u64, old: u64| if new == 0 { old } else { new };
+        let new = Config {
+            max_bytes: or(self.pending_max_bytes, self.max_bytes),
+            max_processes: or(self.pending_max_processes as u64, self.max_processes as u64) as u32,
+            pending_max_bytes: 0,
+            pending_max_processes: 0,
+            ..*self
         };
-        match (asked, self.max_ttl_ms) {
-            (asked, 0) => asked,
-            (0, max) => max,
-            (asked, max) => asked.min(max),
+        (new != *self).then_some(new)
+    }
+}
+
+fn within(name: &str, asked: u64, low: u64, high: u64) -> Result<()> {
+    match (low..=high).contains(&asked) {
+        true => Ok(()),
+        false => {
+            Err(Error::Invalid(format!("{name} is to be {asked}; it must be {low} to {high}")))
         }
     }
 }
@@ -208,9 +326,30 @@ mod tests {
             ..Options::default()
         };
         let config = options.config().unwrap();
-        assert_eq!(config.lifetime_ms(Ttl::Default), 10_000);
-        assert_eq!(config.lifetime_ms(Ttl::Never), 20_000);
-        assert_eq!(config.lifetime_ms(Ttl::Millis(30_000)), 20_000);
-        assert_eq!(config.lifetime_ms(Ttl::Millis(5)), 5);
+        let lifetime = |ttl: Ttl| ttl.lifetime_ms(config.default_ttl_ms, config.max_ttl_ms);
+        assert_eq!(lifetime(Ttl::Default), 10_000);
+        assert_eq!(lifetime(Ttl::Never), 20_000);
+        assert_eq!(lifetime(Ttl::Millis(30_000)), 20_000);
+        assert_eq!(lifetime(Ttl::Millis(5)), 5);
+    }
+
+    #[test]
+    fn a_change_is_checked_and_what_needs_the_store_alone_waits() {
+        let config = Options { max_bytes: Some(16 << 20), ..Options::default() }.config().unwrap();
+        let refused = |change: ConfigChange| config.changed(&change).unwrap_err().to_string();
+        let less = ConfigChange { max_bytes: Some(8 << 20), ..Default::default() };
+        assert!(refused(less).contains("only grows"));
+        let long = ConfigChange { max_value_bytes: Some(3 << 20), ..Default::default() };
+        assert!(refused(long).contains("2097152"));
+        let never = ConfigChange { sync_interval_ms: Some(0), ..Default::default() };
+        assert!(refused(never).contains("1 to 86400000"));
+        let more = ConfigChange { max_bytes: Some(32 << 20), ..Default::default() };
+        let waits = config.changed(&more).unwrap();
+        assert_eq!((waits.max_bytes, waits.pending_max_bytes), (16 << 20, 32 << 20));
+        assert_eq!(
+            waits.settled().map(|c| (c.max_bytes, c.pending_max_bytes)),
+            Some((32 << 20, 0))
+        );
+        assert_eq!(config.settled(), None);
     }
 }

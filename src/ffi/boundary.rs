@@ -9,13 +9,13 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use super::results::{HOLDFAST_TTL_DEFAULT, HOLDFAST_TTL_NEVER};
+use super::results::*;
 use super::types::{holdfast_lock, holdfast_store};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::limits::KEY_MAX;
 use crate::lock::Held;
-use crate::options::Ttl;
+use crate::options::{Sync, Ttl};
 
 /// Longest address accepted, bytes: PATH_MAX.
 const ADDRESS_MAX: usize = 4096;
@@ -151,6 +151,17 @@ pub(super) fn ttl(ttl_ms: i64) -> Result<Ttl> {
         HOLDFAST_TTL_NEVER => Ok(Ttl::Never),
         1.. => Ok(Ttl::Millis(ttl_ms as u64)),
         _ => Err(not_a_ttl(ttl_ms)),
+    }
+}
+
+/// A sync mode: 0 = as it is.
+pub(super) fn sync_mode(mode: u32, name: &str) -> Result<Option<Sync>> {
+    match mode {
+        HOLDFAST_SYNC_DEFAULT => Ok(None),
+        HOLDFAST_SYNC_NONE => Ok(Some(Sync::None)),
+        HOLDFAST_SYNC_PERIODIC => Ok(Some(Sync::Periodic)),
+        HOLDFAST_SYNC_ALWAYS => Ok(Some(Sync::Always)),
+        other => Err(invalid(format!("{name} is {other}; it is 0 to 3"))),
     }
 }
 

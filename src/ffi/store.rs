@@ -15,7 +15,7 @@ use super::types::*;
 use crate::backend;
 use crate::error::{Error, Result};
 use crate::key::HashKind;
-use crate::options::{Options, Sync};
+use crate::options::Options;
 
 const FLAGS: u32 = HOLDFAST_CREATE
     | HOLDFAST_GROUP
@@ -149,13 +149,7 @@ fn rust_options(asked: &holdfast_options) -> Result<Options> {
         thread: !has(HOLDFAST_NO_THREAD),
         hash: has(HOLDFAST_SIPHASH).then_some(HashKind::Sip13),
         compress: has(HOLDFAST_COMPRESS).then_some(true),
-        sync: match asked.sync {
-            HOLDFAST_SYNC_DEFAULT => None,
-            HOLDFAST_SYNC_NONE => Some(Sync::None),
-            HOLDFAST_SYNC_PERIODIC => Some(Sync::Periodic),
-            HOLDFAST_SYNC_ALWAYS => Some(Sync::Always),
-            other => return Err(invalid(format!("options.sync is {other}; it is 0 to 3"))),
-        },
+        sync: boundary::sync_mode(asked.sync, "options.sync")?,
         sync_interval: duration(asked.sync_interval_ms),
         max_bytes: number(asked.max_bytes),
         max_value_bytes: number(asked.max_value_bytes),

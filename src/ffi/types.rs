@@ -171,6 +171,35 @@ pub struct holdfast_lock_info {
     pub owner_alive: u32,
 }
 
+/// The options of a store, the same for all who have it open; and what to change of them, where 0
+/// leaves a field as it is. Set `struct_size` before each call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_config {
+    /// sizeof(holdfast_config).
+    pub struct_size: usize,
+    /// HOLDFAST_SYNC_NONE, HOLDFAST_SYNC_PERIODIC or HOLDFAST_SYNC_ALWAYS.
+    pub sync: u32,
+    /// How many processes may have the store open at once.
+    pub max_processes: u32,
+    /// In HOLDFAST_SYNC_PERIODIC: milliseconds that a power loss may cost; at most a day.
+    pub sync_interval_ms: u64,
+    /// Cap of the data on disk, bytes.
+    pub max_bytes: u64,
+    /// Longest value, bytes.
+    pub max_value_bytes: u64,
+    /// Lifetime of what is stored with HOLDFAST_TTL_DEFAULT, milliseconds; -1 = for ever.
+    pub default_ttl_ms: i64,
+    /// No lifetime is longer than this, milliseconds; -1 = no bound.
+    pub max_ttl_ms: i64,
+    /// The max_bytes that waits for the store to be closed by all; 0 = none waits. Read only.
+    pub pending_max_bytes: u64,
+    /// The max_processes that waits in the same way; 0 = none waits. Read only.
+    pub pending_max_processes: u32,
+    /// 1 = values are stored as they are, 2 = compressed where that makes them smaller.
+    pub compress: u32,
+}
+
 /// Counters and sizes, over all processes. Set `struct_size` before the call.
 ///
 /// The counters start at 0 when the store is created and again after a power loss; each may lag
@@ -290,4 +319,5 @@ versioned! {
     holdfast_holder: 32,
     holdfast_lock_info: 56,
     holdfast_stats: 312,
+    holdfast_config: 72,
 }

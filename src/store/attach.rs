@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::recover::{self, IndexTooSmall};
-use super::superblock::{MAJOR, MINOR, Superblock};
+use super::state;
+use super::superblock::{MAJOR, MINOR, Superblock, cores};
 use crate::arena::{Arena, META_MAGIC, slot, word};
 use crate::error::{Error, Result};
 use crate::key::KeyHash;
@@ -78,7 +79,7 @@ fn no_store(dir: &Dir) -> Result<Error> {
     })
 }
 
-fn super_is_missing(dir: &Dir) -> Error {
+pub(super) fn super_is_missing(dir: &Dir) -> Error {
     Error::Damaged(format!(
         "{0}/super is missing, but {0}/data is there: no empty store is made over an old one. Put \
          super back from a backup of this store, or move the files away",
@@ -141,17 +142,15 @@ fn check_files(arena: &Arena) -> Result<()> {
 fn claim(arena: &Arena) -> Result<()> {
     let hint = arena.meta.add(word::SLOT_HINT, 1) as u32;
     let slots = arena.geometry.slots as u32;
-    let number = arena
-        .peers
-        .claim(hint, slots)
-        .map_err(|e| lock_failed(&arena.dir, e))?
-        .ok_or_else(|| {
-            Error::TooMany(format!(
-                "{}: {slots} processes have the store open, its limit (max_processes, set when it \
-                 was created)",
-                arena.dir.path().display()
-            ))
-        })?;
+    let number =
+        arena.peers.claim(hint, slots).map_err(|e| lock_failed(&arena.dir, e))?.ok_or_else(
+            || {
+                Error::TooMany(format!(
+                    "{}: {slots} processes have the store open, its limit (max_processes)",
+                    arena.dir.path().display()
+                ))
+            },
+        )?;
     let at = arena.geometry.slot(number);
     super::stripe::heal_dead(arena, |owner| owner == number)?;
     arena.begin_life(number);
@@ -179,7 +178,7 @@ impl Files {
             index: self.index,
             meta: self.meta,
             geometry: self.superblock.geometry,
-            config: self.superblock.config,
+            fixed: self.superblock.config,
             peers,
             time: Time::new(options.clock.clone()),
             disk,
@@ -282,7 +281,8 @@ impl Alone<'_> {
 
     fn make_ready(self, peers: Peers) -> Result<Arena> {
         peers.assume_slot(0);
-        let superblock = self.superblock()?;
+        let mut superblock = self.superblock()?;
+        self.settle(&mut superblock)?;
         let Some(data) = map_data(&self.dir, &superblock)? else {
             return Err(Error::Damaged(format!(
                 "{} is missing: this store's sessions were in it. Put it back, or remove the whole \
@@ -317,7 +317,7 @@ impl Alone<'_> {
                     return Err(super_is_missing(dir));
                 }
                 let superblock = Superblock::new(options.config()?)?;
-                superblock.write(dir)?;
+                superblock.write(dir, &*self.disk())?;
                 superblock
             }
         };
@@ -326,14 +326,40 @@ impl Alone<'_> {
             dir.remove("data")?;
             dir.create("data")?;
             superblock.made = true;
-            superblock.write(dir)?;
+            superblock.write(dir, &*self.disk())?;
         }
         Ok(superblock)
     }
 
+    fn disk(&self) -> Arc<dyn Disk> {
+        self.options.disk.clone().unwrap_or_else(|| Arc::new(RealDisk))
+    }
+
+    /// Limits that wait for somebody who is alone come into force. What was laid out for the old
+    /// ones goes first, so that a death in here leaves nothing to be misread.
+    fn settle(&self, superblock: &mut Superblock) -> Result<()> {
+        let Some(new) = superblock.config.settled() else { return Ok(()) };
+        if let Some(meta) = map_exact(&self.dir, "meta", superblock.geometry.meta_bytes())? {
+            if meta.load(word::SYNC_FAILED) != 0 {
+                // First everything has to reach the disk; the next one who is alone has its turn.
+                return Ok(());
+            }
+            if boot_of(&meta) == self.boot && meta.load(word::MAGIC) == META_MAGIC {
+                let boot_ms = Time::new(self.options.clock.clone()).boot_ms();
+                let now = boot_ms.wrapping_add(meta.load(word::ANCHOR));
+                superblock.newest_ms = superblock.newest_ms.max(now);
+            }
+        }
+        self.dir.remove("meta")?;
+        self.dir.sync()?;
+        superblock.geometry = superblock.geometry.grown(&new, cores());
+        superblock.config = new;
+        superblock.write(&self.dir, &*self.disk())
+    }
+
     /// Index and meta hold what the last processes left, by their death or a clean close.
     fn trust(self, files: Files, peers: Peers, here: bool, clean: bool) -> Result<Arena> {
-        let (boot, newest) = (self.boot, files.superblock.newest_ms);
+        let (boot, superblock) = (self.boot, files.superblock);
         let arena = files.arena(self.dir, peers, self.options);
         if here && arena.meta.load(word::TIME_NAMESPACE) != dir::time_namespace() {
             return Err(Error::Refused {
@@ -348,7 +374,7 @@ impl Alone<'_> {
         if here {
             arena.anchor.store(arena.meta.load(word::ANCHOR), Ordering::Relaxed);
         } else {
-            anchor_clock(&arena, newest.max(arena.meta.load(word::NEWEST_MS)));
+            anchor_clock(&arena, superblock.newest_ms.max(arena.meta.load(word::NEWEST_MS)));
             // Moments of the monotonic clock, which began anew with this boot.
             for moment in [
                 word::LAST_SYNC_MS,
@@ -361,6 +387,7 @@ impl Alone<'_> {
                 arena.meta.store(moment, 0);
             }
         }
+        state::publish(&arena, &superblock);
         recover::heal_all(&arena)?;
         arena.meta.store(word::BOOT_ID, boot[0]);
         arena.meta.store(word::BOOT_ID + 8, boot[1]);
@@ -376,7 +403,7 @@ impl Alone<'_> {
     /// After a power loss, or when the derived files are missing or damaged.
     fn rebuild(self, mut superblock: Superblock, data: Map, peers: Peers) -> Result<Arena> {
         let (boot, options) = (self.boot, self.options);
-        let disk: Arc<dyn Disk> = options.disk.clone().unwrap_or_else(|| Arc::new(RealDisk));
+        let disk = self.disk();
         let data_inode = data.file().map_or(0, dir::inode);
         let mut arena = Files {
             index: self.fresh(&*disk, FileKind::Index, superblock.geometry.index_bytes())?,
@@ -386,6 +413,7 @@ impl Alone<'_> {
         }
         .arena(self.dir, peers, options);
         let found = loop {
+            state::publish(&arena, &superblock);
             match recover::rebuild(&arena)? {
                 Ok(found) => break found,
                 Err(IndexTooSmall) => {
@@ -399,7 +427,8 @@ impl Alone<'_> {
                 }
             }
         };
-        superblock.seq_base = recover::next_base(found.newest_seq, superblock.seq_base)?;
+        let newest = found.newest_seq.max(superblock.flush_seq);
+        superblock.seq_base = recover::next_base(newest, superblock.seq_base)?;
         superblock.newest_ms = superblock.newest_ms.max(found.newest_ms);
         arena.meta.store(word::SEQ, superblock.seq_base);
         arena.meta.store(word::RECOVERY_HORIZON_SEQ, superblock.seq_base);
@@ -411,7 +440,7 @@ impl Alone<'_> {
         recover::sign(&arena, superblock.id, [data_inode, index_inode]);
         arena.dir.rename("index.new", "index")?;
         arena.dir.rename("meta.new", "meta")?;
-        superblock.write(&arena.dir)?;
+        superblock.write(&arena.dir, &*disk)?;
         arena.meta.store(word::READY, 1);
         recover::mark_dirty(&arena);
         Ok(arena)

@@ -27,6 +27,9 @@ const SWEEP_EVERY_MS: u64 = 1000;
 /// In how many looks it has seen everything.
 const SWEEP_PARTS: u64 = 60;
 
+/// How often a sleeping thread looks whether the interval was changed.
+const LOOK_AT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Values of the word DIRTY.
 const CLEAN: u64 = 0;
 const DIRTY: u64 = 1;
@@ -97,7 +100,7 @@ impl Flusher {
 }
 
 fn is_periodic(arena: &Arena) -> bool {
-    arena.config.sync == Sync::Periodic
+    arena.sync_mode() == Sync::Periodic
 }
 
 /// Called after every change: somebody must carry it to the disk, and soon.
@@ -132,7 +135,7 @@ pub(super) fn look_after(arena: &Arc<Arena>, flusher: &Arc<Flusher>) {
 #[cold]
 fn due_without_thread(arena: &Arena) -> Result<()> {
     let last = arena.meta.load(word::LAST_SYNC_MS);
-    let due = clock::mono_ms().saturating_sub(last) >= arena.config.sync_interval_ms;
+    let due = clock::mono_ms().saturating_sub(last) >= arena.sync_interval_ms();
     if is_periodic(arena) && due {
         round(arena)?;
         sweep::advance(arena);
@@ -165,10 +168,9 @@ fn start(arena: &Arc<Arena>, flusher: &Arc<Flusher>) {
 }
 
 fn run(arena: &Arena, flusher: &Flusher) {
-    let interval = Duration::from_millis(arena.config.sync_interval_ms.clamp(1, 60_000));
     let mut clean = 0;
     while clean < CLEAN_TICKS {
-        if !sleep(arena, flusher, interval) {
+        if !sleep(arena, flusher) {
             return;
         }
         clean = if tick(arena, flusher) { 0 } else { clean + 1 };
@@ -185,18 +187,19 @@ fn run(arena: &Arena, flusher: &Flusher) {
     }
 }
 
-/// Until the next tick; false: it is time to end.
-fn sleep(arena: &Arena, flusher: &Flusher, interval: Duration) -> bool {
-    let end = Instant::now() + interval;
+/// Until the next tick; false: it is time to end. The interval may change meanwhile.
+fn sleep(arena: &Arena, flusher: &Flusher) -> bool {
+    let begun = Instant::now();
     loop {
         if flusher.stop.load(Ordering::Acquire) {
             return false;
         }
-        let left = end.saturating_duration_since(Instant::now());
+        let interval = Duration::from_millis(arena.sync_interval_ms().min(60_000));
+        let left = interval.saturating_sub(begun.elapsed());
         if left.is_zero() {
             return true;
         }
-        futex::wait(&flusher.bell, 0, left);
+        futex::wait(&flusher.bell, 0, left.min(LOOK_AT_INTERVAL));
         if flusher.bell.swap(0, Ordering::Acquire) == 1 && !flusher.stop.load(Ordering::Acquire) {
             segment::prepare(arena, PREPARE_AHEAD);
             // A failed sync is sticky in meta, and every later write says so.
@@ -251,7 +254,7 @@ fn elected(arena: &Arena) -> bool {
     let who = arena.meta.load(word::FLUSHER);
     if who != me {
         let heard = arena.meta.load(word::FLUSHER_BEAT_MS);
-        let patience = 2 * arena.config.sync_interval_ms.min(60_000);
+        let patience = 2 * arena.sync_interval_ms().min(60_000);
         let late = now.saturating_sub(heard) > patience;
         if who != 0 && !late && !arena.is_gone(who) {
             return false;

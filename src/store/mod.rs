@@ -4,10 +4,14 @@
 //! attaches itself anew at its first operation; it never has its parent's locks.
 
 mod attach;
+mod config;
+mod flush;
 mod flusher;
+mod life;
 mod ops;
 mod pack;
 mod recover;
+mod state;
 mod stats;
 mod stripe;
 mod superblock;
@@ -62,7 +66,8 @@ pub struct Item {
 struct Attachment {
     arena: Arc<Arena>,
     flusher: Arc<Flusher>,
-    differs: bool,
+    /// What its first opener asked for.
+    asked: Options,
 }
 
 /// A store. Any number of threads may use one value; clones share the attachment.
@@ -121,7 +126,7 @@ impl Store {
         }
         let arena = attach::attach(&path, options)?;
         let attached = Arc::new(Attachment {
-            differs: options.differs(&arena.config),
+            asked: options.clone(),
             flusher: Arc::new(Flusher::new(options.thread)),
             arena: Arc::new(arena),
         });
@@ -156,7 +161,7 @@ impl Store {
     #[inline]
     fn acknowledge(&self, arena: &Arena, stored: Stored, sync: bool) -> Result<Stored> {
         if let Stored::Done(_) = stored {
-            if sync || arena.config.sync == Sync::Always {
+            if sync || arena.sync_mode() == Sync::Always {
                 sync::wait_durable(arena)?;
             }
             flusher::changed(&self.attached.arena, &self.attached.flusher)?;
@@ -197,7 +202,7 @@ impl Store {
             }
         }
         let arena = self.arena()?;
-        item.expires_ms = match arena.config.lifetime_ms(ttl) {
+        item.expires_ms = match arena.lifetime_ms(ttl) {
             0 => 0,
             lifetime => arena.now_ms() + lifetime,
         };
@@ -364,7 +369,7 @@ impl Store {
 
     /// Counters and sizes.
     pub fn stats(&self) -> Result<Stats> {
-        stats::stats(self.arena()?, self.attached.differs)
+        stats::stats(self.arena()?, &self.attached.asked)
     }
 
     /// When the store's clock says it is, unix milliseconds.

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use super::life::{self, Life};
 use super::pack::{self, Packed};
-use super::stripe::{Change, Current, Found, Stripe, is_alive};
+use super::stripe::{Change, Current, Found, Stripe};
 use super::sweep::{self, Wanted};
 use super::update::{self, Update};
 use super::{Expect, Item, Stored, Write};
@@ -200,7 +201,7 @@ fn judge(
     if header.is(TOMBSTONE) {
         return Ok(Judged::Bad);
     }
-    if !is_alive(&header, expires_ms, || arena.now_ms()) {
+    if life::of(arena, &header, expires_ms, || arena.now_ms()) != Life::Alive {
         return Ok(Judged::Mine(Look::Miss));
     }
     Ok(Judged::Mine(Look::Hit(item(&header, value_len, expires_ms))))
@@ -217,7 +218,7 @@ pub(super) fn item(header: &Header, value_len: u64, expires_ms: u64) -> Item {
 /// Refused before anything is done; the store's limit is for values as their writers know them.
 #[inline]
 pub(super) fn check_length(arena: &Arena, len: usize) -> Result<()> {
-    let (len, max) = (len as u64, arena.config.max_value_bytes);
+    let (len, max) = (len as u64, arena.max_value_bytes());
     if len > max { Err(Error::TooLarge { len, max }) } else { Ok(()) }
 }
 
@@ -225,7 +226,7 @@ pub(super) fn check_length(arena: &Arena, len: usize) -> Result<()> {
 pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], how: &Write) -> Result<Stored> {
     check_length(arena, value.len())?;
     arena.check_sync()?;
-    let packed = Packed::new(arena.config.compress, value);
+    let packed = Packed::new(arena.compresses(), value);
     let done = put_packed(arena, key, &packed, how, None);
     if let Ok(Stored::Done(_)) = done {
         arena.count(Count::Sets);
@@ -299,7 +300,7 @@ fn put_once(
     let now = arena.now_ms();
     let found = stripe.find(key);
     let live = match &found {
-        Found::Present(current) if current.is_alive(now) => Some(*current),
+        Found::Present(current) if current.is_alive(arena, now) => Some(*current),
         Found::Damaged { .. } if how.expect != Expect::Any => return Err(damaged(arena)),
         _ => None,
     };
@@ -320,7 +321,7 @@ fn put_once(
 /// When a lifetime given now ends, unix ms, 0 = never.
 #[inline]
 pub(super) fn end_of(arena: &Arena, ttl: Ttl, now_ms: u64) -> u64 {
-    match arena.config.lifetime_ms(ttl) {
+    match arena.lifetime_ms(ttl) {
         0 => 0,
         lifetime => now_ms + lifetime,
     }
@@ -386,6 +387,7 @@ pub(super) fn end_in_place(arena: &Arena, current: &Current) {
 fn shadow(arena: &Arena, found: &Found, now_ms: u64) -> u32 {
     let own = match found {
         Found::Absent => 0,
+        Found::Present(current) if life::is_flushed(arena, current.header.seq) => 0,
         Found::Present(current) => {
             record::shadow_of(current.expires_ms).max(current.header.shadows_until)
         }
@@ -466,18 +468,19 @@ fn write(
 }
 
 fn account(arena: &Arena, found: &Found, change: &Change, lines: u64, deletes: bool) {
-    match found {
-        Found::Present(current) => {
-            segment::account(arena, current.slot.offset(), current.lines(), false)
+    // What was flushed counts no more.
+    let counted = match found {
+        Found::Present(current) if !life::is_flushed(arena, current.header.seq) => {
+            segment::account(arena, current.slot.offset(), current.lines(), false);
+            true
         }
-        Found::Absent if !deletes => {
-            arena.meta.add(word::KEYS, 1);
-        }
-        _ => {}
+        Found::Damaged { .. } => true,
+        _ => false,
+    };
+    if counted == deletes {
+        arena.meta.add(word::KEYS, if deletes { 1u64.wrapping_neg() } else { 1 });
     }
-    if deletes {
-        arena.meta.add(word::KEYS, 1u64.wrapping_neg());
-    } else {
+    if !deletes {
         segment::account(arena, change.record_at, lines, true);
     }
 }
@@ -544,7 +547,7 @@ fn delete_once(
     let now = arena.now_ms();
     let found = stripe.find(key);
     match &found {
-        Found::Present(current) if current.is_alive(now) => {
+        Found::Present(current) if current.is_alive(arena, now) => {
             if expected.is_some_and(|expected| expected != current.header.seq) {
                 return Ok(Stored::Exists(current.header.seq));
             }
@@ -598,7 +601,7 @@ fn touch_once(
     let now = arena.now_ms();
     let found = stripe.find(key);
     let current = match &found {
-        Found::Present(current) if current.is_alive(now) => current,
+        Found::Present(current) if current.is_alive(arena, now) => current,
         Found::Damaged { .. } => return Err(damaged(arena)),
         _ => return Ok(Touched::Stored(Stored::Missing)),
     };

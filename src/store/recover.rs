@@ -4,6 +4,7 @@
 //! the later copy; a tombstone that wins deletes. Nothing is appended to a segment found here.
 //! The result replaces the old files by rename, so a death in between starts over.
 
+use super::life;
 use crate::arena::{Arena, META_MAGIC, segment as row, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
@@ -80,6 +81,10 @@ fn recover_segment(
     let mut walk = Walk::new(arena, number, &header, arena.data.usable());
     let (mut any, mut used) = (false, LINE);
     while let Some(walked) = walk.next() {
+        if life::is_flushed(arena, walked.header.seq) {
+            found.newest_seq = found.newest_seq.max(walked.header.seq);
+            continue;
+        }
         // The expiry is outside the header's checksum: a torn write may have left it behind alone.
         if walked.header.expires_ms().is_none() || !walk.value_holds(&walked, value)? {
             found.damaged += 1;

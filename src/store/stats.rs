@@ -1,12 +1,12 @@
 //! Counters and sizes, for people and for the tools above.
 
-use super::attach;
+use super::{attach, flush};
 use crate::arena::{Arena, Count, slot, word};
 use crate::error::Result;
 use crate::key::HashKind;
 use crate::limits::LINE;
 use crate::log::segment;
-use crate::options::Sync;
+use crate::options::{Options, Sync};
 use crate::sys::clock;
 
 /// A snapshot; sizes in bytes, times in milliseconds.
@@ -69,8 +69,8 @@ pub struct Stats {
     pub segments_emptied: u64,
 }
 
-pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
-    let (config, geometry) = (&arena.config, &arena.geometry);
+pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
+    let (config, geometry) = (arena.config(), &arena.geometry);
     let (locks_held, lock_waiters) = crate::lock::census(arena);
     let (major, minor) = attach::format();
     let processes = (0..config.max_processes)
@@ -80,9 +80,10 @@ pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
     let counted = |what| arena.counted(what);
     // Deaths between a change and its count leave these a little off, perhaps below zero.
     let about = |at| (arena.meta.load(at) as i64).max(0) as u64;
+    let gone = flush::is_due(arena);
     Ok(Stats {
-        keys: about(word::KEYS),
-        live_bytes: about(word::LIVE_LINES).saturating_mul(LINE),
+        keys: if gone { 0 } else { about(word::KEYS) },
+        live_bytes: if gone { 0 } else { about(word::LIVE_LINES).saturating_mul(LINE) },
         data_bytes: arena.meta.load(word::DATA_BYTES),
         max_bytes: config.max_bytes,
         max_value_bytes: config.max_value_bytes,
@@ -120,7 +121,7 @@ pub(super) fn stats(arena: &Arena, differs: bool) -> Result<Stats> {
             at => clock::mono_ms().saturating_sub(at),
         },
         not_persistent: arena.dir.not_persistent(),
-        options_differ: differs,
+        options_differ: asked.differs(&config),
         default_ttl_ms: config.default_ttl_ms,
         max_ttl_ms: config.max_ttl_ms,
         compress: config.compress,

@@ -7,11 +7,13 @@
 use std::cell::Cell;
 use std::sync::atomic::AtomicU32;
 
+use super::life::{self, Life};
+use super::{flush, state};
 use crate::arena::{Arena, Count, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::key::Key;
-use crate::limits::STRIPES;
+use crate::limits::{FLUSH_TRIES, STRIPES};
 use crate::log::{self, Lane, record, segment};
 use crate::sys::latch::{self, Taken};
 use crate::sys::map::Scratch;
@@ -49,24 +51,13 @@ pub(super) struct Current {
 
 impl Current {
     #[inline]
-    pub(super) fn is_alive(&self, now_ms: u64) -> bool {
-        is_alive(&self.header, self.expires_ms, || now_ms)
+    pub(super) fn is_alive(&self, arena: &Arena, now_ms: u64) -> bool {
+        life::of(arena, &self.header, self.expires_ms, || now_ms) == Life::Alive
     }
 
     pub(super) fn lines(&self) -> u64 {
         self.header.lines as u64
     }
-}
-
-/// Is there a value as far as any verb is concerned? The one place that says so; the clock is only
-/// looked at when it matters.
-#[inline(always)]
-pub(super) fn is_alive(
-    header: &record::Header,
-    expires_ms: u64,
-    now_ms: impl FnOnce() -> u64,
-) -> bool {
-    !header.is(record::TOMBSTONE) && (expires_ms == 0 || expires_ms > now_ms())
 }
 
 /// A change that is about to be made.
@@ -80,9 +71,18 @@ pub(super) struct Change {
 }
 
 impl<'a> Stripe<'a> {
+    /// Latches a hash's stripe to change it: no flush comes between a look and the change.
     #[inline]
     pub(super) fn latch(arena: &'a Arena, hash: u64) -> Result<Stripe<'a>> {
-        Stripe::latch_number(arena, index::stripe_of(hash))
+        for _ in 0..FLUSH_TRIES {
+            let stripe = Stripe::latch_number(arena, index::stripe_of(hash))?;
+            if !flush::is_due(arena) {
+                return Ok(stripe);
+            }
+            drop(stripe);
+            flush::settle(arena)?;
+        }
+        Err(arena.busy("a change of everything", None))
     }
 
     #[inline]
@@ -172,8 +172,13 @@ impl<'a> Stripe<'a> {
 
     /// Empties a slot without a record that says so: only for what time alone may drop.
     pub(super) fn drop_slot(&self, slot_at: u64) {
-        self.arena.index.store(slot_at, Table::emptied(&self.arena.index, slot_at));
+        self.forget_slot(slot_at);
         self.arena.meta.add(word::KEYS, 1u64.wrapping_neg());
+    }
+
+    /// The same for what was flushed, which counts no more.
+    pub(super) fn forget_slot(&self, slot_at: u64) {
+        self.arena.index.store(slot_at, Table::emptied(&self.arena.index, slot_at));
     }
 }
 
@@ -275,5 +280,5 @@ pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Res
         }
     }
     crate::lock::heal(arena, dead);
-    Ok(())
+    state::heal(arena, dead)
 }

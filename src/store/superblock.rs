@@ -7,8 +7,9 @@
 //!  0x020 compat 32             0x058 max_ttl_ms         0x098 seq_base
 //!  0x024 ro_compat 32          0x060 sync_interval_ms   0x0a0 newest time seen, ms
 //!  0x028 incompat 32           0x068 segment_bytes      0x0a8 flags: 1 = data was made
-//!  0x030 sync 8 hash 8 lz4 8   0x070 segments           0x1f8 CRC of the bytes before
-//!  0x038 max_processes 32
+//!  0x030 sync 8 hash 8 lz4 8   0x070 segments           0x0b0 pending max_bytes
+//!  0x038 max_processes 32                               0x0b8 pending max_processes
+//!  0x0c0 flush seq             0x0c8 flush at, ms       0x1f8 CRC of the bytes before
 //! ```
 //!
 //! The second copy starts at 4096.
@@ -18,9 +19,9 @@ use std::io::{Read, Write};
 use crate::arena::Geometry;
 use crate::error::{Error, Result};
 use crate::key::HashKind;
-use crate::limits::LANES;
 use crate::options::{Config, Sync};
 use crate::sys::dir::Dir;
+use crate::sys::disk::{Disk, FileKind};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"holdfast");
 /// A higher major number is another format.
@@ -28,6 +29,7 @@ pub(crate) const MAJOR: u16 = 1;
 /// A higher minor number is one that this library can still use, flags permitting.
 pub(crate) const MINOR: u16 = 0;
 const COPY: usize = 4096;
+const NEW: &str = "super.new";
 const CRC_AT: usize = 0x1f8;
 
 /// Everything in `super`.
@@ -40,6 +42,15 @@ pub(crate) struct Superblock {
     pub(crate) seq_base: u64,
     pub(crate) newest_ms: u64,
     pub(crate) made: bool,
+    /// What has this number or an older one was flushed.
+    pub(crate) flush_seq: u64,
+    /// When everything is to be flushed, unix ms of store time; 0 = it is not.
+    pub(crate) flush_at_ms: u64,
+}
+
+/// Of this machine.
+pub(crate) fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u64) {
@@ -56,15 +67,16 @@ impl Superblock {
         let mut random = [0; 32];
         getrandom::fill(&mut random)
             .map_err(|e| Error::io("reading random bytes", std::io::Error::other(e.to_string())))?;
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         Ok(Superblock {
             id: [get(&random, 0), get(&random, 8)],
             config,
-            geometry: Geometry::new(&config, cores),
+            geometry: Geometry::new(&config, cores()),
             secret: [get(&random, 16), get(&random, 24)],
             seq_base: 0,
             newest_ms: 0,
             made: false,
+            flush_seq: 0,
+            flush_at_ms: 0,
         })
     }
 
@@ -91,6 +103,10 @@ impl Superblock {
         put(&mut b, 0x098, self.seq_base);
         put(&mut b, 0x0a0, self.newest_ms);
         put(&mut b, 0x0a8, self.made as u64);
+        put(&mut b, 0x0b0, c.pending_max_bytes);
+        put(&mut b, 0x0b8, c.pending_max_processes as u64);
+        put(&mut b, 0x0c0, self.flush_seq);
+        put(&mut b, 0x0c8, self.flush_at_ms);
         let crc = crc_fast::crc32_iscsi(&b[..CRC_AT]);
         put(&mut b, CRC_AT, crc as u64);
         b
@@ -115,12 +131,9 @@ impl Superblock {
                 env!("CARGO_PKG_VERSION")
             )));
         }
-        let sync = match get(b, 0x30) as u8 {
-            0 => Sync::None,
-            1 => Sync::Periodic,
-            2 => Sync::Always,
-            other => return Err(wrong(format!("has an unknown sync mode {other}"))),
-        };
+        let sync = get(b, 0x30) as u8;
+        let sync = Sync::from_number(sync as u64)
+            .ok_or_else(|| wrong(format!("has an unknown sync mode {sync}")))?;
         let hash = match (get(b, 0x30) >> 8) as u8 {
             0 => HashKind::Rapid,
             1 => HashKind::Sip13,
@@ -141,6 +154,8 @@ impl Superblock {
             default_ttl_ms: get(b, 0x50),
             max_ttl_ms: get(b, 0x58),
             sync_interval_ms: get(b, 0x60),
+            pending_max_bytes: get(b, 0xb0),
+            pending_max_processes: get(b, 0xb8) as u32,
         };
         let geometry = Geometry {
             segment_bytes: get(b, 0x68),
@@ -149,15 +164,8 @@ impl Superblock {
             slots: config.max_processes as u64,
             stripe_buckets: get(b, 0x80),
         };
-        let expected = Geometry {
-            lanes: geometry.lanes,
-            stripe_buckets: geometry.stripe_buckets,
-            ..Geometry::new(&config, LANES)
-        };
-        let sane = geometry == expected
-            && (1..=LANES).contains(&geometry.lanes)
-            && geometry.stripe_buckets.is_power_of_two()
-            && geometry.stripe_buckets <= 1 << 24;
+        let grown = config.settled().map(|new| (geometry.grown(&new, 1), new));
+        let sane = geometry.is_sane(&config) && grown.is_none_or(|(g, new)| g.is_sane(&new));
         if !sane {
             return Err(wrong("has sizes that contradict each other".into()));
         }
@@ -169,6 +177,8 @@ impl Superblock {
             seq_base: get(b, 0x98),
             newest_ms: get(b, 0xa0),
             made: get(b, 0xa8) == 1,
+            flush_seq: get(b, 0xc0),
+            flush_at_ms: get(b, 0xc8),
         })
     }
 
@@ -198,16 +208,20 @@ impl Superblock {
         }
     }
 
-    /// Replaces the file, durably.
-    pub(crate) fn write(&self, dir: &Dir) -> Result<()> {
-        const NEW: &str = "super.new";
+    /// Replaces the file, durably. A failure before the rename leaves the old one as it was.
+    pub(crate) fn write(&self, dir: &Dir, disk: &dyn Disk) -> Result<()> {
+        self.write_new(dir, disk).inspect_err(|_| drop(dir.remove(NEW)))?;
+        dir.rename(NEW, "super")?;
+        dir.sync()
+    }
+
+    fn write_new(&self, dir: &Dir, disk: &dyn Disk) -> Result<()> {
         let failed = |e| Error::io(format!("writing {}", dir.join(NEW).display()), e);
         dir.remove(NEW)?;
         let mut file = dir.create(NEW)?;
         let copy = self.encode();
+        disk.may_grow(FileKind::Super, 2 * COPY as u64).map_err(failed)?;
         file.write_all(&[&copy[..], &copy[..]].concat()).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        dir.rename(NEW, "super")?;
-        dir.sync()
+        disk.sync(FileKind::Super, &file).map_err(failed)
     }
 }

@@ -103,11 +103,11 @@ fn near(
     let now = arena.now_ms();
     let found = stripe.find(key);
     let live = match &found {
-        Found::Present(current) if current.is_alive(now) => Some(current),
+        Found::Present(current) if current.is_alive(arena, now) => Some(current),
         Found::Damaged { .. } => return Err(ops::damaged(arena)),
         _ => None,
     };
-    let is_long = |len: u64| pack::is_tried(arena.config.compress, len);
+    let is_long = |len: u64| pack::is_tried(arena.compresses(), len);
     let mut value = Vec::new();
     let item = match live {
         Some(current) => {
@@ -179,7 +179,7 @@ pub(super) fn far(
                     sync: false,
                 };
                 let seen = |item: Item| Seen { expires_ms: item.expires_ms, keeps: ttl.is_none() };
-                let packed = Packed::new(arena.config.compress, &value);
+                let packed = Packed::new(arena.compresses(), &value);
                 ops::put_packed(arena, key, &packed, &how, item.map(seen))?
             }
         };

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// In the order of the manual.
-const SOURCES: [&str; 6] = ["results", "types", "store", "values", "locks", "info"];
+const SOURCES: [&str; 7] = ["results", "types", "store", "values", "locks", "state", "info"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast::{Acquired, Error, Expect, Held, Item, Options, Store, Stored, Sync, Ttl, Wait};
+use holdfast::{
+    Acquired, ConfigChange, Error, Expect, Held, Item, Options, Store, Stored, Sync, Ttl, Wait,
+};
 use holdfast_tests::process::{self, Link};
 use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
 
@@ -38,6 +40,8 @@ enum Op {
     Lock { key: usize, cookie: u64 },
     Unlock { key: usize },
     Sync,
+    Flush { delay_ms: u64 },
+    Config { default_ms: u64, max_ms: u64 },
     Pass { ms: u64 },
     SetWall { ahead_ms: u64 },
     Reopen,
@@ -65,6 +69,10 @@ struct World {
     /// Locks that were lost or given back: no write may pass with them.
     stale: HashMap<usize, Held>,
     highest: u64,
+    /// When everything will be gone.
+    flush_at: Option<u64>,
+    default_ms: u64,
+    max_ms: u64,
     max_value: usize,
     counts: Counts,
 }
@@ -135,7 +143,12 @@ impl World {
             800..830 => Op::Expire { budget: rng.below(200) },
             830..890 => Op::Lock { key, cookie: rng.below(COOKIES) },
             890..930 => Op::Unlock { key },
-            930..940 => Op::Sync,
+            930..936 => Op::Sync,
+            936..938 => Op::Flush { delay_ms: *rng.pick(&[0, 0, 500, 60_000]) },
+            938..940 => Op::Config {
+                default_ms: *rng.pick(&[0, 300, 90_000]),
+                max_ms: *rng.pick(&[0, 0, 50_000]),
+            },
             940..985 => Op::Pass { ms: *rng.pick(&[1, 20, 300, 2_000, 30_000, 100_000, 700_000]) },
             985..987 => Op::SetWall { ahead_ms: *rng.pick(&[0, 5_000, 3_600_000, 200_000_000]) },
             987..997 => Op::Reopen,
@@ -145,15 +158,59 @@ impl World {
 
     fn present(&self, key: usize) -> Option<Known> {
         let now = self.store().now_ms().expect("the time");
+        if self.flush_is_due() {
+            return None;
+        }
         let known = self.values.get(&key)?;
         (known.expires_ms == 0 || known.expires_ms > now).then_some(*known)
     }
 
     fn expires(&self, ttl: Ttl) -> u64 {
-        match ttl {
-            Ttl::Millis(ms) => self.store().now_ms().expect("the time") + ms,
-            Ttl::Never | Ttl::Default => 0,
+        let asked = match ttl {
+            Ttl::Millis(ms) => ms,
+            Ttl::Never => 0,
+            Ttl::Default => self.default_ms,
+        };
+        let lives = match (asked, self.max_ms) {
+            (asked, 0) => asked,
+            (0, max) => max,
+            (asked, max) => asked.min(max),
+        };
+        if lives == 0 { 0 } else { self.store().now_ms().expect("the time") + lives }
+    }
+
+    fn flush(&mut self, delay_ms: u64) {
+        let at = self.store().now_ms().expect("the time") + delay_ms;
+        self.store().flush(Some(at)).expect("flush");
+        self.flush_at = (delay_ms > 0).then_some(at);
+        if delay_ms == 0 {
+            self.values.clear();
+            self.verify_all();
         }
+    }
+
+    fn flush_is_due(&self) -> bool {
+        let now = self.store().now_ms().expect("the time");
+        self.flush_at.is_some_and(|at| at <= now)
+    }
+
+    /// A planned flush comes with the first change after its time; reads see it before.
+    fn settle(&mut self) {
+        if self.flush_is_due() {
+            self.verify_all();
+            self.flush_at = None;
+            self.values.clear();
+            let nothing = self.store().touch(b"nothing", Ttl::Never, None).expect("touch");
+            assert_eq!(nothing, Stored::Missing);
+        }
+    }
+
+    fn configure(&mut self, default_ms: u64, max_ms: u64) {
+        let (default_ttl_ms, max_ttl_ms) = (Some(default_ms), Some(max_ms));
+        let change = ConfigChange { default_ttl_ms, max_ttl_ms, ..ConfigChange::default() };
+        let new = self.store().set_config(&change).expect("set_config");
+        assert_eq!((new.default_ttl_ms, new.max_ttl_ms), (default_ms, max_ms));
+        (self.default_ms, self.max_ms) = (default_ms, max_ms);
     }
 
     fn new_version(&mut self, version: u64) -> u64 {
@@ -273,6 +330,7 @@ impl World {
     }
 
     fn apply(&mut self, op: Op) {
+        self.settle();
         match op {
             Op::Put { .. } => self.put(op),
             Op::Touch { key: which, ttl, fenced } => {
@@ -342,6 +400,8 @@ impl World {
                 }
             }
             Op::Sync => self.store().sync().expect("sync"),
+            Op::Flush { delay_ms } => self.flush(delay_ms),
+            Op::Config { default_ms, max_ms } => self.configure(default_ms, max_ms),
             Op::Pass { ms } => self.clock.pass(ms),
             Op::SetWall { ahead_ms } => {
                 self.clock.set_wall(self.store().now_ms().expect("the time") + ahead_ms);
@@ -381,7 +441,8 @@ impl World {
         let (which, new) = new;
         // A rebuild may have come at a later time than the death.
         let now = self.store().now_ms().expect("the time");
-        let alive = |known: &Known| known.expires_ms == 0 || known.expires_ms > now;
+        let gone = self.flush_is_due();
+        let alive = |known: &Known| !gone && (known.expires_ms == 0 || known.expires_ms > now);
         let (old, new) = (old.filter(alive), new.filter(alive));
         let mut value = Vec::new();
         let found = self.store().get(&key(which), &mut value).expect("get");
@@ -403,6 +464,18 @@ impl World {
                 self.highest = self.highest.max(item.version);
                 self.values.insert(which, Known { version: item.version, ..known });
             }
+        }
+    }
+
+    /// After a death inside a flush: all or nothing. A plan is made anew, because nothing tells
+    /// whether it was made.
+    fn adopt_flush(&mut self, delay_ms: u64) {
+        if delay_ms > 0 {
+            return self.flush(delay_ms);
+        }
+        let there = |which| self.store().exists(&key(which)).expect("exists").is_some();
+        if !(0..KEYS).any(there) {
+            self.values.clear();
         }
     }
 
@@ -430,7 +503,11 @@ impl World {
         self.store = Some(open(&self.path, &self.options));
         if inside {
             self.counts.killed_inside += 1;
-            self.adopt(op, old, new);
+            match op {
+                Op::Flush { delay_ms } => self.adopt_flush(delay_ms),
+                Op::Config { default_ms, max_ms } => self.configure(default_ms, max_ms),
+                _ => self.adopt(op, old, new),
+            }
         }
         self.verify_all();
     }
@@ -492,6 +569,9 @@ fn play(name: &str, seed: u64, steps: u64, max_bytes: u64, sync: Sync) {
             locks: HashMap::new(),
             stale: HashMap::new(),
             highest: 0,
+            flush_at: None,
+            default_ms: 0,
+            max_ms: 0,
             max_value: max_value as usize,
             counts: Counts::default(),
         };

@@ -36,6 +36,8 @@ struct World {
     history: HashMap<u64, Vec<State>>,
     /// Per key: the state that the last sync covers.
     durable: HashMap<u64, usize>,
+    /// Per key: the state that the last flush left, which is durable in every mode.
+    flushed: HashMap<u64, usize>,
     full: u64,
 }
 
@@ -65,7 +67,8 @@ impl World {
         let store = Some(open(&path, &options));
         let history = (0..KEYS).map(|k| (k, vec![ABSENT])).collect();
         let durable = (0..KEYS).map(|k| (k, 0)).collect();
-        World { _dir: dir, path, options, clock, disk, store, history, durable, full: 0 }
+        let flushed = (0..KEYS).map(|k| (k, 0)).collect();
+        World { _dir: dir, path, options, clock, disk, store, history, durable, flushed, full: 0 }
     }
 
     fn store(&self) -> &Store {
@@ -87,6 +90,15 @@ impl World {
     /// All that is done by now survives.
     fn all_durable(&mut self) {
         for (key, states) in &self.history {
+            self.durable.insert(*key, states.len() - 1);
+        }
+    }
+
+    /// All that was there is gone, durably.
+    fn all_gone(&mut self) {
+        for (key, states) in &mut self.history {
+            states.push(ABSENT);
+            self.flushed.insert(*key, states.len() - 1);
             self.durable.insert(*key, states.len() - 1);
         }
     }
@@ -144,7 +156,11 @@ impl World {
             },
             82..88 => drop(self.store().expire(u64::MAX).expect("expire")),
             88..93 => self.clock.pass(*rng.pick(&[10, 300, 3_000, 60_000, 200_000])),
-            93..98 => self.store().sync().expect("sync"),
+            93..97 => self.store().sync().expect("sync"),
+            97 => {
+                self.store().flush(None).expect("flush");
+                self.all_gone();
+            }
             _ => {
                 self.store = None;
                 self.store = Some(open(&self.path, &self.options));
@@ -169,7 +185,7 @@ impl World {
         let now = image.now_ms().expect("now");
         let states = &self.history[&which];
         let from = match self.options.sync {
-            Some(Sync::None) => 0,
+            Some(Sync::None) => self.flushed[&which],
             _ => self.durable[&which],
         };
         let fits = |state: &State| match (state.value, found) {
@@ -220,6 +236,7 @@ impl World {
             (self._dir, self.disk, self.options) = (dir, disk, options);
             self.history = (0..KEYS).map(|k| (k, vec![found[k as usize]])).collect();
             self.durable = (0..KEYS).map(|k| (k, 0)).collect();
+            self.flushed = (0..KEYS).map(|k| (k, 0)).collect();
         }
     }
 }

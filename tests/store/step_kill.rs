@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdfast::{Acquired, Expect, Held, Options, Store, Stored, Sync, Ttl, Wait, fault};
+use holdfast::{
+    Acquired, ConfigChange, Expect, Held, Options, Store, Stored, Sync, Ttl, Wait, fault,
+};
 use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
 
@@ -127,6 +129,36 @@ fn acts() -> Vec<Act> {
                 assert!(matches!(stored, Stored::Done(_)));
                 assert!(store.unlock(KEY, &held).expect("unlock"));
             },
+        },
+        Act {
+            name: "change of the options",
+            before: old,
+            child: NOTHING,
+            act: |store, _| {
+                let other = match store.config().expect("config").sync {
+                    Sync::None => Sync::Periodic,
+                    _ => Sync::None,
+                };
+                let change = ConfigChange { sync: Some(other), ..ConfigChange::default() };
+                assert_eq!(store.set_config(&change).expect("changed").sync, other);
+            },
+        },
+        Act {
+            name: "flush",
+            before: old,
+            child: NOTHING,
+            act: |store, _| store.flush(None).expect("flush"),
+        },
+        Act {
+            name: "planned flush that is due",
+            before: |scene| {
+                set(scene.store(), KEY, &content(1, 300), Ttl::Never);
+                let at = scene.store().now_ms().expect("now") + 1;
+                scene.store().flush(Some(at)).expect("planned");
+                scene.clock.pass(2);
+            },
+            child: NOTHING,
+            act: |store, _| set(store, KEY, &content(2, 200), Ttl::Never),
         },
         Act {
             name: "roll to a new segment",

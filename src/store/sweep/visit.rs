@@ -8,6 +8,7 @@ use crate::index::Slot;
 use crate::log::record::{self, ENDED_MS, FOR_EVER, Header, TOMBSTONE};
 use crate::log::segment::{self, ACTIVE, DRAINED, Need, SEALED, SWEEPING};
 use crate::log::{self, Lane, Walk, Walked};
+use crate::store::life::{self, Life};
 use crate::store::stripe::{Change, Stripe};
 
 /// A lane's segment in which nothing is alive is ended after this long, so that it can be freed.
@@ -255,27 +256,41 @@ impl<'a> Visit<'a> {
 
     /// Decides about one record, under its stripe's latch.
     fn weigh(&mut self, met: &Walked) -> Result<()> {
-        let header = &met.header;
+        let (arena, header) = (self.arena, &met.header);
+        if life::is_flushed(arena, header.seq) {
+            return self.forget(met);
+        }
         if header.is(TOMBSTONE) {
             return self.weigh_shadow(met, None);
         }
-        let arena = self.arena;
         let stripe = Stripe::latch(arena, header.hash)?;
         let Some((slot_at, slot)) = stripe.slot_of(header.hash, met.at) else { return Ok(()) };
         // The word itself: a touch may have changed it since the walk read it.
         let word = arena.data.load(met.at + record::EXPIRY_AT);
-        match record::expiry_ms(word, header.seq) {
-            Some(at) if at != 0 && at <= self.now && (self.doubt_until == 0 || at == ENDED_MS) => {
+        let at = record::expiry_ms(word, header.seq);
+        match at.map(|at| (at, life::of(arena, header, at, || self.now))) {
+            Some((at, Life::Over)) if self.doubt_until == 0 || at == ENDED_MS => {
                 let header = Header { expiry: word, ..met.header };
                 self.weigh_shadow(&Walked { header, ..*met }, Some((&stripe, slot_at)))
             }
-            at if self.task == Task::Reap => {
+            _ if self.task == Task::Reap => {
                 self.outcome.live_lines += header.lines as u64;
                 self.stays(at.filter(|at| *at != 0).map(|at| at.max(self.doubt_until)));
                 Ok(())
             }
             _ => self.move_live(&stripe, slot_at, slot, met, word),
         }
+    }
+
+    /// A record that was flushed goes without a trace: what it shadowed was flushed as well.
+    fn forget(&self, met: &Walked) -> Result<()> {
+        if !met.header.is(TOMBSTONE) {
+            let stripe = Stripe::latch(self.arena, met.header.hash)?;
+            if let Some((slot_at, _)) = stripe.slot_of(met.header.hash, met.at) {
+                stripe.forget_slot(slot_at);
+            }
+        }
+        Ok(())
     }
 
     /// A record that nobody can read any more: it goes if nothing older could come back, else a
