@@ -129,6 +129,7 @@
  *                   HOLDFAST_SYNC_ALWAYS also for the disk. If the other writer is *stopped* in the
  *                   middle (SIGSTOP, debugger, frozen cgroup), up to operation_timeout_ms and then
  *                   HOLDFAST_E_BUSY; if it is dead, for about a millisecond
+ *   scan, range     as reads; they pass over all keys at millions a second and hold up nobody
  *   session locks   as long as you say (timeout_ms), ended early by the stop callback
  *   open            for a process that creates or rebuilds the store, up to open_timeout_ms, and
  *                   for a rebuild of its own after a power loss, at the speed of the disk
@@ -192,7 +193,8 @@
  *   lets others in is refused, and so is a symbolic link: whoever can write there is your user.
  * - Memory: mapped pages belong to the page cache. A container's limit is charged for the pages
  *   that it touches first, and the kernel takes them back under pressure: resident memory in
- *   process lists overstates the use. Address space is reserved for max_bytes at open, so
+ *   process lists overstates the use. The statistics tell what is in memory, index and data apart,
+ *   and holdfast_trim_memory() lets go of old data. Address space is reserved for max_bytes at open, so
  *   RLIMIT_AS ("ulimit -v") must leave room for it.
  * - Core dumps do not contain the store's mappings, but they do contain your buffers.
  * - Clocks: lifetimes run on a clock that only goes forward, also through a suspend. Setting the
@@ -242,7 +244,7 @@
 /** Outcome: the time to wait is up and somebody else holds the lock. */
 #define HOLDFAST_HELD 3
 
-/** Outcome: the stop callback ended the wait. */
+/** Outcome: a callback ended the wait, the scan or the page. */
 #define HOLDFAST_STOPPED 4
 
 /** Outcome: the lock passed is no longer held (its lease was broken): nothing was written. */
@@ -360,6 +362,21 @@
 /** A ttl_ms: until it is deleted (or for the store's maximum lifetime). */
 #define HOLDFAST_TTL_NEVER (-1)
 
+/** The cursor of a scan that has seen everything. (One that begins is 0.) */
+#define HOLDFAST_SCAN_DONE UINT64_MAX
+
+/** Flag of scan and range options: read the values too. */
+#define HOLDFAST_VALUES 1
+
+/** holdfast_range_options.flags: the last keys first. */
+#define HOLDFAST_REVERSE 2
+
+/** holdfast_range_options.flags: begin behind `from`, not with it. */
+#define HOLDFAST_FROM_EXCLUDED 4
+
+/** holdfast_range_options.flags: end with `to`, not before it. */
+#define HOLDFAST_TO_INCLUDED 8
+
 /** An open store. Any number of threads may share one. */
 typedef struct holdfast_store holdfast_store;
 
@@ -455,6 +472,92 @@ typedef struct holdfast_lock {
     /** 0. */
     uint64_t reserved;
 } holdfast_lock;
+
+/**
+ * A key and what is known of its value, as a scan or a range gives it. Made by the library, which
+ * sets `struct_size`; all of it is valid until the callback returns. Key and value end where their
+ * lengths say, not with a NUL.
+ */
+typedef struct holdfast_entry {
+    /** The size of the struct in the library that is loaded: later ones may have more fields. */
+    size_t struct_size;
+    /** The key. */
+    const void *key;
+    /** Its length, bytes. */
+    size_t key_len;
+    /** The value; NULL without HOLDFAST_VALUES. */
+    const void *value;
+    /** Bytes at `value`; 0 without HOLDFAST_VALUES. */
+    size_t value_len;
+    /** Version, lifetime, length of the value, flags. Never NULL. */
+    const struct holdfast_item *item;
+} holdfast_entry;
+
+/**
+ * Called with each entry of a page, or, as a filter, asked whether it is wanted.
+ *
+ * It runs on the calling thread, and nothing of the store is held meanwhile, so it may call this
+ * library, on the same store too, except holdfast_close() on it. It must return: see
+ * holdfast_stop_fn.
+ */
+typedef int (*holdfast_entry_fn)(void *context, const struct holdfast_entry *entry);
+
+/** What a page of a scan gives. All zero but `struct_size` = a thousand keys without values. */
+typedef struct holdfast_scan_options {
+    /** sizeof(holdfast_scan_options). */
+    size_t struct_size;
+    /** Only keys that begin with these bytes; the others are read, but not given. */
+    const void *prefix;
+    /** Length of `prefix`, bytes; 0 = all keys. */
+    size_t prefix_len;
+    /** Entries in the page at most; 0 = 1000. */
+    uint64_t limit;
+    /** HOLDFAST_VALUES or 0. */
+    uint32_t flags;
+    /** 0. */
+    uint32_t reserved;
+    /**
+     * Only entries for which it returns other than 0; may be NULL. It is asked before the value
+     * is read, which an entry that is not wanted saves, and again after.
+     */
+    holdfast_entry_fn filter;
+    /** Passed to `filter`, otherwise untouched. */
+    void *filter_context;
+} holdfast_scan_options;
+
+/** What a page came to. Set `struct_size` before the call. */
+typedef struct holdfast_page {
+    /** sizeof(holdfast_page). */
+    size_t struct_size;
+    /** Entries given to the callback. */
+    uint64_t given;
+    /** Records that are not what was written; they were passed over, and their keys cannot be told. */
+    uint64_t damaged;
+} holdfast_page;
+
+/** What a page of a range gives. All zero but `struct_size` = the first thousand keys of all. */
+typedef struct holdfast_range_options {
+    /** sizeof(holdfast_range_options). */
+    size_t struct_size;
+    /** Where it begins; NULL = with the first key. */
+    const void *from;
+    /** Length of `from`, bytes. */
+    size_t from_len;
+    /** Where it ends, before this key unless HOLDFAST_TO_INCLUDED; NULL = with the last key. */
+    const void *to;
+    /** Length of `to`, bytes. */
+    size_t to_len;
+    /** Of these only keys that begin with these bytes. */
+    const void *prefix;
+    /** Length of `prefix`, bytes; 0 = all. */
+    size_t prefix_len;
+    /** Entries in the page at most; 0 = 1000, at most 10000. */
+    uint64_t limit;
+    /** HOLDFAST_VALUES, HOLDFAST_REVERSE, HOLDFAST_FROM_EXCLUDED, HOLDFAST_TO_INCLUDED, or-ed. */
+    uint32_t flags;
+    /** 0. */
+    uint32_t reserved;
+} holdfast_range_options;
 
 /**
  * Called while a thread waits for a session lock: at least every 50 ms, and after a signal.
@@ -639,6 +742,25 @@ typedef struct holdfast_stats {
     int64_t max_ttl_ms;
     /** 1 = values are compressed where that saves space, see HOLDFAST_COMPRESS. */
     uint64_t compress;
+    /** Bytes on disk of all files together: less than their lengths where space was given back. */
+    uint64_t disk_bytes;
+    /** Bytes of records that callers wrote. */
+    uint64_t written_bytes;
+    /** Bytes of records that were moved so that the space between them could be used again. */
+    uint64_t moved_bytes;
+    /** Segments that were emptied and given back. */
+    uint64_t segments_emptied;
+    /** Bytes of the control words (the file `meta`). */
+    uint64_t meta_bytes;
+    /**
+     * Of data_bytes those that are in memory (the page cache), whichever process brought them
+     * there; of a large file a sample of its pages stands for all. See holdfast_trim_memory().
+     */
+    uint64_t data_resident_bytes;
+    /** The same of index_bytes. */
+    uint64_t index_resident_bytes;
+    /** The same of meta_bytes. */
+    uint64_t meta_resident_bytes;
 } holdfast_stats;
 
 #ifdef __cplusplus
@@ -930,6 +1052,85 @@ int holdfast_delete_version(struct holdfast_store *store,
                             uint64_t expected);
 
 /**
+ * Gives a page of all keys to a callback, in an order that says nothing, and moves the cursor
+ * behind them: begin with 0 and call it until the cursor is HOLDFAST_SCAN_DONE.
+ *
+ * A key that is there from the beginning of a scan to its end is given exactly once, whatever is
+ * written, deleted and reclaimed meanwhile, by whomever. One that comes or goes meanwhile may be
+ * given or not. What is given is whole, has passed its checksum and belongs to its key; of a key
+ * that is overwritten meanwhile it is one of its values. What has expired is not given.
+ *
+ * Parameters
+ * - `cursor`: 0 at the beginning, HOLDFAST_SCAN_DONE at the end. Every number between is a place
+ *   in the scan, for the life of the store, in any process; divided by 2^64 it is the share that
+ *   is done. It is moved before each entry is given: after a failure the scan can go on with it.
+ * - `options`: what is given, see holdfast_scan_options; NULL = keys without values, 1000 a page.
+ * - `visit`, `context`: called with each entry; another result than 0 ends the page behind it.
+ * - `page`: what the page came to; may be NULL.
+ *
+ * Results
+ * - HOLDFAST_OK: the page is over; go on until the cursor is HOLDFAST_SCAN_DONE. A page ends after
+ *   `limit` entries, or after looking at that many or 10000 records, so it may give nothing while
+ *   more follow.
+ * - HOLDFAST_STOPPED: `visit` ended it. The cursor is behind that entry.
+ * - HOLDFAST_E_BUSY, HOLDFAST_E_IO, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_DAMAGED (the index; damaged
+ *   records are passed over and counted in `page`). `page` is not written.
+ *
+ * Waits as holdfast_get() does, and holds up nobody. A million keys take under a second, without
+ * values a third of that. Memory: 8 bytes for each key of a 256th of the store, and one value.
+ * Any thread.
+ */
+int holdfast_scan(struct holdfast_store *store,
+                  uint64_t *cursor,
+                  const struct holdfast_scan_options *options,
+                  holdfast_entry_fn visit,
+                  void *context,
+                  struct holdfast_page *page);
+
+/**
+ * Gives a page of a range of keys to a callback, in the order of their bytes.
+ *
+ * The store keeps no order of keys: each page is one pass over *all* keys, however small the
+ * range, some tenths of a second for a million of them. Take large pages of few ranges; to go over
+ * everything take holdfast_scan().
+ *
+ * Parameters
+ * - `options`: which keys, see holdfast_range_options; NULL = the first 1000 of all.
+ * - `visit`, `context`: called with each entry; another result than 0 ends the page behind it.
+ * - `next`: a buffer, see holdfast_buffer: the last key of the page if there are more, empty if
+ *   not. The next page begins behind it: make it `from` with HOLDFAST_FROM_EXCLUDED or, with
+ *   HOLDFAST_REVERSE, `to`. The same buffer may be passed again then. May be NULL.
+ * - `page`: what the page came to; may be NULL.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_STOPPED: `visit` ended it, and `next` is that entry's key. The
+ * failures of holdfast_scan(); then `next` is empty, and `page` is not written.
+ *
+ * For the keys of a page holds what holds for those of a scan. With HOLDFAST_VALUES each is read
+ * after the pass, and a key that went meanwhile is left out. Waits as holdfast_get() does, and
+ * holds up nobody. Memory: `limit` keys. Any thread.
+ */
+int holdfast_range(struct holdfast_store *store,
+                   const struct holdfast_range_options *options,
+                   holdfast_entry_fn visit,
+                   void *context,
+                   struct holdfast_buffer *next,
+                   struct holdfast_page *page);
+
+/**
+ * Counts the keys that begin with some bytes, by one pass over all keys; a key that comes or goes
+ * meanwhile is counted or not. (The statistics have the number of all keys at once.)
+ *
+ * Parameters: `prefix`, `prefix_len`: the bytes; NULL and 0 = every key. `count`: the number.
+ *
+ * Results: HOLDFAST_OK; the failures of holdfast_scan(). Damaged records are not counted. Waits
+ * as holdfast_get() does, and holds up nobody. Any thread.
+ */
+int holdfast_count_keys(struct holdfast_store *store,
+                        const void *prefix,
+                        size_t prefix_len,
+                        uint64_t *count);
+
+/**
  * Takes the session lock of a key, waiting as `wait` says. See 5.
  *
  * Parameters
@@ -1131,10 +1332,29 @@ const char *holdfast_last_error(void);
  *
  * Parameters: `out`: the caller's, with `struct_size` set; the rest is written on HOLDFAST_OK.
  *
- * Results: HOLDFAST_OK. It asks after each process slot and counts the locks, up to a millisecond
- * in all: for a status page, not for each request. Waits for nobody. Any thread.
+ * Results: HOLDFAST_OK. It asks after each process slot, counts the locks and samples which pages
+ * are in memory, up to a few milliseconds in all: for a status page, not for each request. Waits for nobody. Any thread.
  */
-int holdfast_stats_get(struct holdfast_store *store, struct holdfast_stats *out);
+int holdfast_stats_get(struct holdfast_store *store,
+                       struct holdfast_stats *out);
+
+/**
+ * Lets go of the memory in which old values are kept: their pages leave this process, and, where
+ * no other process has them mapped, the page cache too.
+ *
+ * Nothing is lost, and what is read later comes back from the page cache or the disk, at its
+ * speed. So this is for a process that goes idle, or one that has just read everything, as
+ * holdfast_scan() with values does. What was written since the last holdfast_sync() stays in the
+ * page cache, and so does all of a store on a tmpfs. Index and control words stay, and so do the
+ * segments that are written to.
+ *
+ * Parameters: `bytes`: about how many bytes of the data are no longer in memory; may be NULL. It
+ * is 0 while other processes have the same pages mapped, although this one has let go of them.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_E_IO. It takes some 10 ms for each 100 MB that leave memory, and
+ * holds up nobody. Any thread, also while others read and write.
+ */
+int holdfast_trim_memory(struct holdfast_store *store, uint64_t *bytes);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
 use crate::options::{Config, ConfigChange, Options, Ttl};
-use crate::store::{Item, Stats, Store, Stored, Write};
+use crate::store::{Item, Page, Range, Scan, Stats, Store, Stored, Visit, Write};
 
 /// The outcome of opening a session: its lock, and what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,9 @@ pub trait Backend: Send + Sync {
     fn write(&self, key: &[u8], value: &[u8], how: &Write) -> Result<Stored>;
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored>;
     fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored>;
+    fn scan(&self, cursor: &mut u64, scan: &Scan, visit: &mut Visit) -> Result<Page>;
+    fn range(&self, range: &Range, visit: &mut Visit) -> Result<Page>;
+    fn count_keys(&self, prefix: &[u8]) -> Result<u64>;
     fn expire(&self, max_records: u64) -> Result<u64>;
     fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired>;
     fn renew(&self, key: &[u8], held: &Held, lease: Option<Duration>) -> Result<bool>;
@@ -64,6 +67,7 @@ pub trait Backend: Send + Sync {
     fn config(&self) -> Result<Config>;
     fn set_config(&self, change: &ConfigChange) -> Result<Config>;
     fn flush(&self, at_ms: Option<u64>) -> Result<()>;
+    fn trim_memory(&self) -> Result<u64>;
 
     /// Takes the lock and reads the value: one round trip where the engine is far away.
     fn open_session(
@@ -125,6 +129,15 @@ impl Backend for Store {
     fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored> {
         Store::delete(self, key, expected, held)
     }
+    fn scan(&self, cursor: &mut u64, scan: &Scan, visit: &mut Visit) -> Result<Page> {
+        Store::scan(self, cursor, scan, visit)
+    }
+    fn range(&self, range: &Range, visit: &mut Visit) -> Result<Page> {
+        Store::range(self, range, visit)
+    }
+    fn count_keys(&self, prefix: &[u8]) -> Result<u64> {
+        Store::count_keys(self, prefix)
+    }
     fn expire(&self, max_records: u64) -> Result<u64> {
         Store::expire(self, max_records)
     }
@@ -160,6 +173,9 @@ impl Backend for Store {
     }
     fn flush(&self, at_ms: Option<u64>) -> Result<()> {
         Store::flush(self, at_ms)
+    }
+    fn trim_memory(&self) -> Result<u64> {
+        Store::trim_memory(self)
     }
 }
 

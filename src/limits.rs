@@ -78,6 +78,12 @@ pub const LATCH_SPINS: u32 = 100;
 pub const SEQ_STEP: u64 = 1 << 40;
 /// Records that one bounded sweep looks at.
 pub const SWEEP_RECORDS: u64 = 4096;
+/// Entries in a page of a scan or range, unless the caller says otherwise.
+pub const PAGE_DEFAULT: u64 = 1000;
+/// Records that a page of a scan looks at, if that is more than the entries asked for.
+pub const SCAN_LOOKS: u64 = 10_000;
+/// Entries in a page of a range: they are kept in memory while the page is made.
+pub const RANGE_MAX: u64 = 10_000;
 
 const _: () = {
     assert!(SEGMENT_LOW.is_multiple_of(4096) && SEGMENT_HIGH.is_multiple_of(SEGMENT_LOW));

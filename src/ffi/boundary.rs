@@ -109,10 +109,12 @@ pub(super) unsafe fn value<'a>(pointer: *const c_void, len: usize) -> Result<&'a
     unsafe { bytes(pointer, len, "value") }
 }
 
+/// Bytes of any length, none for NULL and 0.
+///
 /// # Safety
 /// As for [`key`].
 #[inline]
-unsafe fn bytes<'a>(pointer: *const c_void, len: usize, what: &str) -> Result<&'a [u8]> {
+pub(super) unsafe fn bytes<'a>(pointer: *const c_void, len: usize, what: &str) -> Result<&'a [u8]> {
     if len == 0 {
         return Ok(&[]);
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::boundary::{self, VersionedOut};
+use super::boundary::{self, Out, VersionedOut};
 use super::failure::{self, guarded};
 use super::results::*;
 use super::types::*;
@@ -48,8 +48,8 @@ pub extern "C" fn holdfast_last_error() -> *const c_char {
 ///
 /// Parameters: `out`: the caller's, with `struct_size` set; the rest is written on HOLDFAST_OK.
 ///
-/// Results: HOLDFAST_OK. It asks after each process slot and counts the locks, up to a millisecond
-/// in all: for a status page, not for each request. Waits for nobody. Any thread.
+/// Results: HOLDFAST_OK. It asks after each process slot, counts the locks and samples which pages
+/// are in memory, up to a few milliseconds in all: for a status page, not for each request. Waits for nobody. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_stats_get(
     store: *mut holdfast_store,
@@ -119,7 +119,38 @@ fn c_stats(stats: &Stats) -> holdfast_stats {
         written_bytes: stats.written_bytes,
         moved_bytes: stats.moved_bytes,
         segments_emptied: stats.segments_emptied,
+        meta_bytes: stats.meta_bytes,
+        data_resident_bytes: stats.data_resident_bytes,
+        index_resident_bytes: stats.index_resident_bytes,
+        meta_resident_bytes: stats.meta_resident_bytes,
     }
+}
+
+/// Lets go of the memory in which old values are kept: their pages leave this process, and, where
+/// no other process has them mapped, the page cache too.
+///
+/// Nothing is lost, and what is read later comes back from the page cache or the disk, at its
+/// speed. So this is for a process that goes idle, or one that has just read everything, as
+/// holdfast_scan() with values does. What was written since the last holdfast_sync() stays in the
+/// page cache, and so does all of a store on a tmpfs. Index and control words stay, and so do the
+/// segments that are written to.
+///
+/// Parameters: `bytes`: about how many bytes of the data are no longer in memory; may be NULL. It
+/// is 0 while other processes have the same pages mapped, although this one has let go of them.
+///
+/// Results: HOLDFAST_OK; HOLDFAST_E_IO. It takes some 10 ms for each 100 MB that leave memory, and
+/// holds up nobody. Any thread, also while others read and write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_trim_memory(
+    store: *mut holdfast_store,
+    bytes: *mut u64,
+) -> c_int {
+    guarded(|| {
+        // SAFETY: a live handle and an integer or NULL, by the rules of the header.
+        let (store, bytes) = unsafe { (boundary::store(store)?, Out::optional(bytes, "bytes")?) };
+        bytes.set(store.trim_memory()?);
+        Ok(HOLDFAST_OK)
+    })
 }
 
 /// For tests of programs that embed the library: the next `calls` calls of this thread that can

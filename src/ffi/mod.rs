@@ -21,6 +21,7 @@ mod failure;
 mod info;
 mod locks;
 mod results;
+mod scan;
 mod state;
 mod store;
 #[cfg(test)]

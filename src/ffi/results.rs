@@ -12,7 +12,7 @@ pub const HOLDFAST_MISSING: i32 = 1;
 pub const HOLDFAST_EXISTS: i32 = 2;
 /// Outcome: the time to wait is up and somebody else holds the lock.
 pub const HOLDFAST_HELD: i32 = 3;
-/// Outcome: the stop callback ended the wait.
+/// Outcome: a callback ended the wait, the scan or the page.
 pub const HOLDFAST_STOPPED: i32 = 4;
 /// Outcome: the lock passed is no longer held (its lease was broken): nothing was written.
 pub const HOLDFAST_LOST: i32 = 5;
@@ -87,6 +87,17 @@ pub const HOLDFAST_SYNC_ALWAYS: u32 = 3;
 pub const HOLDFAST_TTL_DEFAULT: i64 = 0;
 /// A ttl_ms: until it is deleted (or for the store's maximum lifetime).
 pub const HOLDFAST_TTL_NEVER: i64 = -1;
+
+/// The cursor of a scan that has seen everything. (One that begins is 0.)
+pub const HOLDFAST_SCAN_DONE: u64 = u64::MAX;
+/// Flag of scan and range options: read the values too.
+pub const HOLDFAST_VALUES: u32 = 1;
+/// holdfast_range_options.flags: the last keys first.
+pub const HOLDFAST_REVERSE: u32 = 2;
+/// holdfast_range_options.flags: begin behind `from`, not with it.
+pub const HOLDFAST_FROM_EXCLUDED: u32 = 4;
+/// holdfast_range_options.flags: end with `to`, not before it.
+pub const HOLDFAST_TO_INCLUDED: u32 = 8;
 
 /// "HOLDFAST_E_FULL" for -3, and so on.
 pub(super) fn name(result: i32) -> &'static std::ffi::CStr {

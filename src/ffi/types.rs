@@ -200,6 +200,95 @@ pub struct holdfast_config {
     pub compress: u32,
 }
 
+/// A key and what is known of its value, as a scan or a range gives it. Made by the library, which
+/// sets `struct_size`; all of it is valid until the callback returns. Key and value end where their
+/// lengths say, not with a NUL.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_entry {
+    /// The size of the struct in the library that is loaded: later ones may have more fields.
+    pub struct_size: usize,
+    /// The key.
+    pub key: *const c_void,
+    /// Its length, bytes.
+    pub key_len: usize,
+    /// The value; NULL without HOLDFAST_VALUES.
+    pub value: *const c_void,
+    /// Bytes at `value`; 0 without HOLDFAST_VALUES.
+    pub value_len: usize,
+    /// Version, lifetime, length of the value, flags. Never NULL.
+    pub item: *const holdfast_item,
+}
+
+/// Called with each entry of a page, or, as a filter, asked whether it is wanted.
+///
+/// It runs on the calling thread, and nothing of the store is held meanwhile, so it may call this
+/// library, on the same store too, except holdfast_close() on it. It must return: see
+/// holdfast_stop_fn.
+pub type holdfast_entry_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, entry: *const holdfast_entry) -> c_int>;
+
+/// What a page of a scan gives. All zero but `struct_size` = a thousand keys without values.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_scan_options {
+    /// sizeof(holdfast_scan_options).
+    pub struct_size: usize,
+    /// Only keys that begin with these bytes; the others are read, but not given.
+    pub prefix: *const c_void,
+    /// Length of `prefix`, bytes; 0 = all keys.
+    pub prefix_len: usize,
+    /// Entries in the page at most; 0 = 1000.
+    pub limit: u64,
+    /// HOLDFAST_VALUES or 0.
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Only entries for which it returns other than 0; may be NULL. It is asked before the value
+    /// is read, which an entry that is not wanted saves, and again after.
+    pub filter: holdfast_entry_fn,
+    /// Passed to `filter`, otherwise untouched.
+    pub filter_context: *mut c_void,
+}
+
+/// What a page of a range gives. All zero but `struct_size` = the first thousand keys of all.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_range_options {
+    /// sizeof(holdfast_range_options).
+    pub struct_size: usize,
+    /// Where it begins; NULL = with the first key.
+    pub from: *const c_void,
+    /// Length of `from`, bytes.
+    pub from_len: usize,
+    /// Where it ends, before this key unless HOLDFAST_TO_INCLUDED; NULL = with the last key.
+    pub to: *const c_void,
+    /// Length of `to`, bytes.
+    pub to_len: usize,
+    /// Of these only keys that begin with these bytes.
+    pub prefix: *const c_void,
+    /// Length of `prefix`, bytes; 0 = all.
+    pub prefix_len: usize,
+    /// Entries in the page at most; 0 = 1000, at most 10000.
+    pub limit: u64,
+    /// HOLDFAST_VALUES, HOLDFAST_REVERSE, HOLDFAST_FROM_EXCLUDED, HOLDFAST_TO_INCLUDED, or-ed.
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// What a page came to. Set `struct_size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_page {
+    /// sizeof(holdfast_page).
+    pub struct_size: usize,
+    /// Entries given to the callback.
+    pub given: u64,
+    /// Records that are not what was written; they were passed over, and their keys cannot be told.
+    pub damaged: u64,
+}
+
 /// Counters and sizes, over all processes. Set `struct_size` before the call.
 ///
 /// The counters start at 0 when the store is created and again after a power loss; each may lag
@@ -295,6 +384,15 @@ pub struct holdfast_stats {
     pub moved_bytes: u64,
     /// Segments that were emptied and given back.
     pub segments_emptied: u64,
+    /// Bytes of the control words (the file `meta`).
+    pub meta_bytes: u64,
+    /// Of data_bytes those that are in memory (the page cache), whichever process brought them
+    /// there; of a large file a sample of its pages stands for all. See holdfast_trim_memory().
+    pub data_resident_bytes: u64,
+    /// The same of index_bytes.
+    pub index_resident_bytes: u64,
+    /// The same of meta_bytes.
+    pub meta_resident_bytes: u64,
 }
 
 macro_rules! versioned {
@@ -318,6 +416,9 @@ versioned! {
     holdfast_wait: 48,
     holdfast_holder: 32,
     holdfast_lock_info: 56,
+    holdfast_scan_options: 56,
+    holdfast_range_options: 72,
+    holdfast_page: 24,
     holdfast_stats: 312,
     holdfast_config: 72,
 }

@@ -13,6 +13,8 @@
 //!
 //! 0 is a slot that ends a search; 1 is one that was emptied in a bucket that others overflowed.
 
+use std::ops::Range;
+
 use crate::arena::{Arena, stripe};
 use crate::limits::{BUCKET_SLOTS, LINE, PROBE_BUCKETS, STRIPES};
 use crate::sys::map::Map;
@@ -23,6 +25,12 @@ pub(crate) const EMPTY: u64 = 0;
 pub(crate) const VACATED: u64 = 1;
 
 const FREQUENCY: u64 = 3;
+
+/// Bits of a hash below those that a slot and its stripe tell by themselves.
+pub(crate) const BELOW_TAG: u32 = 42;
+const TAG_BITS: u32 = 14;
+/// How many different tags there are.
+pub(crate) const TAGS: u64 = 1 << TAG_BITS;
 
 /// One word of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +60,13 @@ impl Slot {
     }
 
     #[inline]
-    fn has_tag(self, wanted: u64) -> bool {
-        self.0 >> 50 == wanted && self.offset() != 0
+    fn tag_bits(self) -> u64 {
+        self.0 >> (64 - TAG_BITS)
+    }
+
+    #[inline]
+    pub(crate) fn has_tag(self, wanted: u64) -> bool {
+        self.tag_bits() == wanted && self.offset() != 0
     }
 
     /// Equal but for the frequency bits, which readers change.
@@ -79,7 +92,7 @@ impl Slot {
 
 #[inline]
 fn tag(hash: u64) -> u64 {
-    hash >> 42 & 0x3fff
+    hash >> BELOW_TAG & (TAGS - 1)
 }
 
 /// The stripe of a hash.
@@ -128,6 +141,26 @@ impl Table {
     pub(crate) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
         let at = self.at;
         (0..(self.mask + 1) * BUCKET_SLOTS).map(move |i| at + i * 8)
+    }
+
+    /// How many slots there are.
+    pub(crate) fn len(&self) -> u64 {
+        (self.mask + 1) * BUCKET_SLOTS
+    }
+
+    /// Calls `found` with each occupied slot that has one of these tags: its place in the index and
+    /// its tag.
+    #[inline]
+    pub(crate) fn tagged(&self, index: &Map, tags: Range<u64>, mut found: impl FnMut(u64, u64)) {
+        let many = tags.end - tags.start;
+        for bucket in (0..=self.mask).map(|i| self.at + i * LINE) {
+            for (s, word) in index.line(bucket).into_iter().enumerate() {
+                let slot = Slot(word);
+                if slot.tag_bits().wrapping_sub(tags.start) < many && slot.offset() != 0 {
+                    found(bucket + s as u64 * 8, slot.tag_bits());
+                }
+            }
+        }
     }
 
     /// Calls `found` with each candidate (its place in the index and its word) until it says stop.

@@ -21,7 +21,7 @@ use crate::options::Ttl;
 use crate::sys::map::Scratch;
 
 /// What one look without a latch came to.
-enum Look {
+pub(super) enum Look {
     Hit(Item),
     Miss,
     Damaged,
@@ -148,7 +148,7 @@ fn judge(
         fence(Ordering::Acquire);
         slot.same_place(Slot(arena.index.load(slot_at)))
     };
-    let Some(mut header) = log::read_header(arena, at, key.bytes.len(), scratch) else {
+    let Some(header) = log::read_header(arena, at, key.bytes.len(), scratch) else {
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     };
     let same = header.hash == key.hash
@@ -163,10 +163,33 @@ fn judge(
             Judged::Moved
         });
     }
-    let holds = header.plausible(log::room_at(arena, at)) && header.checks(scratch.bytes());
+    let holds = header.plausible(log::room_at(arena, at))
+        && header.checks(scratch.bytes())
+        && !header.is(TOMBSTONE);
     if !holds {
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     }
+    Ok(match take(arena, slot_at, slot, header, out)? {
+        Look::Again => Judged::Moved,
+        look => Judged::Mine(look),
+    })
+}
+
+/// Takes what is behind a slot, once its header was found to hold: its value, if wanted, and what
+/// is known of it. Copies, then looks whether anything moved; only then are the copies judged.
+#[inline(always)]
+pub(super) fn take(
+    arena: &Arena,
+    slot_at: u64,
+    slot: Slot,
+    mut header: Header,
+    out: Option<&mut Vec<u8>>,
+) -> Result<Look> {
+    let at = slot.offset();
+    let unmoved = || {
+        fence(Ordering::Acquire);
+        slot.same_place(Slot(arena.index.load(slot_at)))
+    };
     // A touch may store this word while bytes are copied: only a load of its own is whole.
     header.expiry = arena.data.load(at + record::EXPIRY_AT);
     let mut value_len = header.value_len as u64;
@@ -177,7 +200,7 @@ fn judge(
         // The first two words again: a record that began to be overwritten shows here.
         let first = header.lines as u64 | (header.salt as u64) << 32;
         if !unmoved() || arena.data.load(at) != first || arena.data.load(at + 8) != header.seq {
-            return Ok(Judged::Moved);
+            return Ok(Look::Again);
         }
         value_holds = value_holds && record::value_crc(out) == header.value_crc;
         if header.is(COMPRESSED) {
@@ -192,19 +215,16 @@ fn judge(
             value_len = original.unwrap_or_default();
         }
         if !unmoved() {
-            return Ok(Judged::Moved);
+            return Ok(Look::Again);
         }
     }
     let Some(expires_ms) = header.expires_ms().filter(|_| value_holds) else {
-        return Ok(Judged::Mine(Look::Damaged));
+        return Ok(Look::Damaged);
     };
-    if header.is(TOMBSTONE) {
-        return Ok(Judged::Bad);
-    }
     if life::of(arena, &header, expires_ms, || arena.now_ms()) != Life::Alive {
-        return Ok(Judged::Mine(Look::Miss));
+        return Ok(Look::Miss);
     }
-    Ok(Judged::Mine(Look::Hit(item(&header, value_len, expires_ms))))
+    Ok(Look::Hit(item(&header, value_len, expires_ms)))
 }
 
 fn is_whole_header(arena: &Arena, at: u64, scratch: &mut Scratch) -> bool {

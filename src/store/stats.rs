@@ -2,12 +2,13 @@
 
 use super::{attach, flush};
 use crate::arena::{Arena, Count, slot, word};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::HashKind;
 use crate::limits::LINE;
 use crate::log::segment;
 use crate::options::{Options, Sync};
 use crate::sys::clock;
+use crate::sys::map::Map;
 
 /// A snapshot; sizes in bytes, times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,11 @@ pub struct Stats {
     pub moved_bytes: u64,
     /// Emptied by the sweep.
     pub segments_emptied: u64,
+    pub meta_bytes: u64,
+    /// Of `data_bytes` those that are in memory, whichever process brought them there.
+    pub data_resident_bytes: u64,
+    pub index_resident_bytes: u64,
+    pub meta_resident_bytes: u64,
 }
 
 pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
@@ -129,7 +135,39 @@ pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
         written_bytes: counted(Count::WrittenLines).saturating_mul(LINE),
         moved_bytes: counted(Count::MovedLines).saturating_mul(LINE),
         segments_emptied: counted(Count::Drained),
+        meta_bytes: arena.meta.usable(),
+        data_resident_bytes: resident(arena, &arena.data, "data")?,
+        index_resident_bytes: resident(arena, &arena.index, "index")?,
+        meta_resident_bytes: resident(arena, &arena.meta, "meta")?,
     })
+}
+
+fn resident(arena: &Arena, map: &Map, name: &str) -> Result<u64> {
+    let asking =
+        || format!("asking which pages of {} are in memory", arena.dir.join(name).display());
+    map.resident().map_err(|e| Error::io(asking(), e))
+}
+
+/// Lets go of the memory of all segments that nobody appends to; gives about how many bytes of
+/// `data` are no longer in memory.
+pub(super) fn trim_memory(arena: &Arena) -> Result<u64> {
+    let before = resident(arena, &arena.data, "data")?;
+    // Those that are free may have been made ready for the next writes: they stay.
+    let is_full = |which: &u64| {
+        let kind = segment::state(arena, *which).kind();
+        matches!(kind, segment::SEALED | segment::BODY | segment::DRAINED | segment::ZEROED)
+    };
+    let mut which = 0;
+    while which < arena.geometry.segments {
+        let end = (which..arena.geometry.segments).find(|s| !is_full(s));
+        let end = end.unwrap_or(arena.geometry.segments);
+        let (from, to) = (segment::start(arena, which), segment::start(arena, end));
+        arena.data.let_go(from, to - from).map_err(|e| {
+            Error::io(format!("letting go of pages of {}", arena.dir.join("data").display()), e)
+        })?;
+        which = end + 1;
+    }
+    Ok(before.saturating_sub(resident(arena, &arena.data, "data")?))
 }
 
 /// This process goes: its row no longer counts.

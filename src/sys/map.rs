@@ -8,12 +8,25 @@
 //! beyond the end of a mapped file ends the process with SIGBUS.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use rustix::fs::Advice;
 
 use super::fault;
 use crate::error::{Error, Result};
 use crate::limits::{KEY_MAX, LINE};
+
+/// [`Map::resident`] looks at so many places at most,
+const RESIDENT_LOOKS: u64 = 256;
+/// and asks for so many pages at each.
+const RESIDENT_RUN: u64 = 64;
+
+fn page_bytes() -> u64 {
+    // SAFETY: asks for a constant of the system.
+    (unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).max(4096) as u64
+}
 
 enum Memory {
     Shared(memmap2::MmapRaw),
@@ -273,6 +286,66 @@ impl Map {
         use std::os::unix::fs::MetadataExt;
         let blocks = self.file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.blocks());
         blocks * 512
+    }
+
+    /// Bytes of the file that are in memory, whichever process brought them there. Of a large file
+    /// only some pages are asked for, spread over all of it, and stand for the others.
+    pub(crate) fn resident(&self) -> std::io::Result<u64> {
+        if self.file.is_none() {
+            return Ok(self.usable());
+        }
+        let page = page_bytes();
+        let pages = self.usable().div_ceil(page);
+        let step = pages.div_ceil(RESIDENT_LOOKS).max(RESIDENT_RUN);
+        let mut states = [0u8; RESIDENT_RUN as usize];
+        let (mut asked, mut found) = (0, 0);
+        for i in 0..pages.div_ceil(step) {
+            // Not the first pages each time: what is where in a segment is no accident.
+            let spread = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            let first = i * step + spread % (step - RESIDENT_RUN + 1);
+            let count = RESIDENT_RUN.min(pages.saturating_sub(first));
+            // SAFETY: the pages lie within our own mapping; there is a byte for each of them.
+            let done = unsafe {
+                libc::mincore(
+                    self.base().wrapping_add((first * page) as usize).cast(),
+                    (count * page) as usize,
+                    states.as_mut_ptr(),
+                )
+            };
+            if done != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            asked += count;
+            found += states[..count as usize].iter().filter(|state| **state & 1 != 0).count();
+        }
+        let share = found as f64 / asked.max(1) as f64;
+        Ok((share * self.usable() as f64) as u64)
+    }
+
+    /// Takes pages out of this process's memory and, if no other process has them mapped and they
+    /// are on the disk, out of the page cache. What they contain stays: whoever touches them next
+    /// gets them from the page cache or the disk again. (MADV_PAGEOUT does nothing for pages that
+    /// others have mapped too, not even to this process's share; MADV_COLD frees nothing.)
+    pub(crate) fn let_go(&self, at: u64, len: u64) -> std::io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let page = page_bytes();
+        let (from, to) = (at.next_multiple_of(page), (at + len).min(self.usable()) / page * page);
+        if from >= to {
+            return Ok(());
+        }
+        // SAFETY: the range lies in our own mapping. It is shared, so its pages are the file's:
+        // letting go of them loses nothing, and threads that are reading get them again.
+        let done = unsafe {
+            libc::madvise(
+                self.base().add(from as usize).cast(),
+                (to - from) as usize,
+                libc::MADV_DONTNEED,
+            )
+        };
+        if done != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(rustix::fs::fadvise(file, from, NonZeroU64::new(to - from), Advice::DontNeed)?)
     }
 
     /// Gives disk space and memory of these bytes back; they read as zeros then. A store to them

@@ -139,6 +139,9 @@ static void options_and_statistics(void)
     CHECK(stats.segment_bytes > 0 && stats.segments * stats.segment_bytes <= stats.max_bytes);
     CHECK(stats.index_slots > 0 && stats.index_bytes > 0 && stats.options_differ == 0);
     CHECK(stats.struct_size == sizeof stats);
+    CHECK(stats.meta_resident_bytes > 0 && stats.meta_resident_bytes <= stats.meta_bytes);
+    CHECK(stats.data_resident_bytes <= stats.data_bytes);
+    CHECK(stats.index_resident_bytes <= stats.index_bytes);
 
     holdfast_item item = new_item();
     EXPECT(HOLDFAST_OK, holdfast_set(store, S("k"), S("v"), 0, HOLDFAST_TTL_DEFAULT, NULL, NULL));
@@ -174,6 +177,30 @@ static void options_and_statistics(void)
     CHECK(stats.sync == HOLDFAST_SYNC_PERIODIC && stats.default_ttl_ms == HOLDFAST_TTL_NEVER);
     CHECK(stats.max_ttl_ms == HOLDFAST_TTL_NEVER && stats.not_persistent <= 1);
     holdfast_close(plain);
+}
+
+static void memory_is_let_go_of(void)
+{
+    static char value[60000];
+    holdfast_store *store = store_in(directory());
+    for (int i = 0; i < 100; i++) {
+        memset(value, i, sizeof value);
+        EXPECT(HOLDFAST_OK, holdfast_set(store, &i, sizeof i, value, sizeof value, 0, 0, NULL, NULL));
+    }
+    EXPECT(HOLDFAST_OK, holdfast_sync(store));
+    uint64_t bytes = UINT64_MAX, before = stats_of(store).data_resident_bytes;
+    EXPECT(HOLDFAST_OK, holdfast_trim_memory(store, &bytes));
+    CHECK(before > 5000000 && bytes <= before);
+    CHECK(stats_of(store).not_persistent || bytes > 4000000);
+    EXPECT(HOLDFAST_OK, holdfast_trim_memory(store, NULL));
+    EXPECT_SAID(HOLDFAST_E_INVALID, "store", holdfast_trim_memory(NULL, &bytes));
+    holdfast_buffer read = {0};
+    for (int i = 0; i < 100; i++) {
+        EXPECT(HOLDFAST_OK, holdfast_get(store, &i, sizeof i, &read, NULL));
+        CHECK(read.len == sizeof value && read.data[0] == i && read.data[59999] == i);
+    }
+    holdfast_buffer_free(&read);
+    holdfast_close(store);
 }
 
 static void the_end_of_the_room(void)
@@ -228,6 +255,7 @@ int main(void)
     remove_directories();
     directories_made = 0;
     options_and_statistics();
+    memory_is_let_go_of();
     the_end_of_the_room();
     return 0;
 }

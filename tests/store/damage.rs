@@ -1,12 +1,13 @@
 //! Damaged bytes, full disks, wrong owners: a miss or a clear error, never a wrong value, a crash
 //! or a hang.
 
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use holdfast::{Error, Options, Store, Stored, Ttl};
+use holdfast::{Entry, Error, Options, Range, SCAN_DONE, Scan, Store, Stored, Ttl};
 use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{Rng, content, dir, memory_dir, open, seed, size, small};
 
@@ -38,6 +39,18 @@ fn use_it(path: &Path) {
             assert!(i < KEYS && read == value(i), "a wrong value for key {i}");
         }
     }
+    let (mut cursor, mut pages) = (0, 0);
+    let page = Scan { limit: 13, values: true, ..Scan::default() };
+    let mut right = |entry: &Entry| {
+        let i = entry.key.try_into().map_or(KEYS, u32::from_le_bytes);
+        assert!(i < KEYS && entry.value == Some(&value(i)), "a wrong value for {:?}", entry.key);
+        ControlFlow::Continue(())
+    };
+    while cursor != SCAN_DONE && store.scan(&mut cursor, &page, &mut right).is_ok() {
+        pages += 1;
+        assert!(pages <= 600, "a scan without an end");
+    }
+    let _ = store.range(&Range { values: true, ..Range::default() }, &mut right);
     let _ = store.stats();
     for i in 0..6u32 {
         let _ = store.set(&(i | 1 << 20).to_le_bytes(), &content(1, 900), 0, Ttl::Millis(1));

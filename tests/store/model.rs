@@ -5,12 +5,14 @@
 //! it dies *inside* an operation, whose outcome is then old or new.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::{
-    Acquired, ConfigChange, Error, Expect, Held, Item, Options, Store, Stored, Sync, Ttl, Wait,
+    Acquired, ConfigChange, Entry, Error, Expect, Held, Item, Options, Range, SCAN_DONE, Scan,
+    Store, Stored, Sync, Ttl, Wait,
 };
 use holdfast_tests::process::{self, Link};
 use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
@@ -30,20 +32,69 @@ struct Known {
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    Put { key: usize, tag: u64, len: usize, flags: u32, ttl: Ttl, expect: Wish, fenced: bool },
-    Touch { key: usize, ttl: Ttl, fenced: bool },
-    GetTouch { key: usize, ttl: Ttl },
-    Delete { key: usize, right: Option<bool>, fenced: bool },
-    Get { key: usize },
-    Exists { key: usize },
-    Expire { budget: u64 },
-    Lock { key: usize, cookie: u64 },
-    Unlock { key: usize },
+    Put {
+        key: usize,
+        tag: u64,
+        len: usize,
+        flags: u32,
+        ttl: Ttl,
+        expect: Wish,
+        fenced: bool,
+    },
+    Touch {
+        key: usize,
+        ttl: Ttl,
+        fenced: bool,
+    },
+    GetTouch {
+        key: usize,
+        ttl: Ttl,
+    },
+    Delete {
+        key: usize,
+        right: Option<bool>,
+        fenced: bool,
+    },
+    Get {
+        key: usize,
+    },
+    Exists {
+        key: usize,
+    },
+    /// All keys in pages of this size.
+    Scan {
+        limit: u64,
+        values: bool,
+    },
+    Range {
+        limit: u64,
+        reverse: bool,
+        values: bool,
+    },
+    Expire {
+        budget: u64,
+    },
+    Lock {
+        key: usize,
+        cookie: u64,
+    },
+    Unlock {
+        key: usize,
+    },
     Sync,
-    Flush { delay_ms: u64 },
-    Config { default_ms: u64, max_ms: u64 },
-    Pass { ms: u64 },
-    SetWall { ahead_ms: u64 },
+    Flush {
+        delay_ms: u64,
+    },
+    Config {
+        default_ms: u64,
+        max_ms: u64,
+    },
+    Pass {
+        ms: u64,
+    },
+    SetWall {
+        ahead_ms: u64,
+    },
     Reopen,
     Rebuild,
 }
@@ -139,7 +190,12 @@ impl World {
                 Op::Delete { key, right, fenced }
             }
             600..750 => Op::Get { key },
-            750..800 => Op::Exists { key },
+            750..790 => Op::Exists { key },
+            790..795 => Op::Scan { limit: 1 + rng.below(60), values: rng.one_in(2) },
+            795..800 => {
+                let (reverse, values) = (rng.one_in(2), rng.one_in(2));
+                Op::Range { limit: 1 + rng.below(60), reverse, values }
+            }
             800..830 => Op::Expire { budget: rng.below(200) },
             830..890 => Op::Lock { key, cookie: rng.below(COOKIES) },
             890..930 => Op::Unlock { key },
@@ -322,6 +378,52 @@ impl World {
         (0..KEYS).for_each(|which| self.get(which));
     }
 
+    /// What an entry shows must be known; gives which key it is.
+    fn check_entry(&self, entry: &Entry, values: bool) -> usize {
+        let which = entry.key[0] as usize;
+        assert_eq!(entry.key, key(which));
+        let known = self.present(which).unwrap_or_else(|| panic!("{entry:?} is not there"));
+        World::check_item(known, entry.item);
+        let wanted = values.then(|| content(known.tag, known.len));
+        assert!(entry.value == wanted.as_deref(), "another value");
+        which
+    }
+
+    fn all_present(&self) -> Vec<usize> {
+        (0..KEYS).filter(|which| self.present(*which).is_some()).collect()
+    }
+
+    fn scan(&self, limit: u64, values: bool) {
+        let (mut cursor, mut seen) = (0, Vec::new());
+        let page = Scan { limit, values, ..Scan::default() };
+        while cursor != SCAN_DONE {
+            let page = self.store().scan(&mut cursor, &page, &mut |entry| {
+                seen.push(self.check_entry(entry, values));
+                ControlFlow::Continue(())
+            });
+            assert_eq!(page.expect("scan").damaged, 0);
+        }
+        seen.sort();
+        assert_eq!(seen, self.all_present());
+    }
+
+    fn range(&self, limit: u64, reverse: bool, values: bool) {
+        let mut seen = Vec::new();
+        let range = Range { limit, reverse, values, ..Range::default() };
+        let page = self.store().range(&range, &mut |entry| {
+            seen.push(self.check_entry(entry, values));
+            ControlFlow::Continue(())
+        });
+        let mut wanted = self.all_present();
+        wanted.sort_by_key(|which| key(*which));
+        if reverse {
+            wanted.reverse();
+        }
+        let more = wanted.len() > limit as usize;
+        wanted.truncate(limit as usize);
+        assert_eq!((seen, page.expect("range").next.is_some()), (wanted, more));
+    }
+
     fn open_again(&mut self) {
         self.store = None;
         self.stale.extend(self.locks.drain().map(|(key, (_, held))| (key, held)));
@@ -388,6 +490,8 @@ impl World {
                     World::check_item(known, item);
                 }
             }
+            Op::Scan { limit, values } => self.scan(limit, values),
+            Op::Range { limit, reverse, values } => self.range(limit, reverse, values),
             Op::Expire { budget } => drop(self.store().expire(budget).expect("expire")),
             Op::Lock { key: which, cookie } => self.lock(which, cookie),
             Op::Unlock { key: which } => {
