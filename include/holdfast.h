@@ -30,6 +30,9 @@
  *                            fdatasync
  *   HOLDFAST_SYNC_NONE       everything since the last holdfast_sync()
  *
+ * A single write asks for the first whatever the mode by HOLDFAST_WRITE_SYNC, a touch or a delete by
+ * a holdfast_sync() after it.
+ *
  * With the first two nothing comes back that was deleted, expired or overwritten before the last
  * sync; with the third it may. In all of them a value that is returned is whole, has passed its
  * checksum, and belongs to the key asked for. In doubt a call fails; it never succeeds with nothing.
@@ -108,8 +111,8 @@
  *
  * A session lock gives one owner at a time the right to work on a key; waiters are served in the
  * order in which they came. It needs no value to exist. It stops nobody who does not ask for it:
- * reads and writes without a lock pass. holdfast_set(), holdfast_touch() and holdfast_delete()
- * with a lock do their work only while it is still held, and report HOLDFAST_LOST otherwise. This
+ * reads and writes without a lock pass. Writes, touches and deletes that are given the lock do
+ * their work only while it is still held, and report HOLDFAST_LOST otherwise. This
  * closes the hole that every lock with a time limit has: an owner that slept too long cannot
  * overwrite the work of the next one.
  *
@@ -253,6 +256,9 @@
 /** Outcome: max_waiters already wait for the lock. */
 #define HOLDFAST_CROWDED 6
 
+/** Outcome: increment, decrement: the value is not a number. */
+#define HOLDFAST_NOT_A_NUMBER 7
+
 /** Failure: an argument that no store could accept. */
 #define HOLDFAST_E_INVALID (-1)
 
@@ -377,6 +383,39 @@
 /** holdfast_range_options.flags: end with `to`, not before it. */
 #define HOLDFAST_TO_INCLUDED 8
 
+/**
+ * A ttl_ms of holdfast_change: the end of the present value's life stays; where there is no value,
+ * the store's default lifetime.
+ */
+#define HOLDFAST_TTL_KEEP (-2)
+
+/** holdfast_write_options.expect: whatever is there. */
+#define HOLDFAST_EXPECT_ANY 0
+
+/** holdfast_write_options.expect: that there is no value, as holdfast_add() does. */
+#define HOLDFAST_EXPECT_ABSENT 1
+
+/** holdfast_write_options.expect: that there is a value, as holdfast_replace() does. */
+#define HOLDFAST_EXPECT_PRESENT 2
+
+/** holdfast_write_options.expect: that it has the version `expected`, as holdfast_cas() does. */
+#define HOLDFAST_EXPECT_VERSION 3
+
+/**
+ * write_flags: on the disk when the call returns, whatever the sync mode of the store; one
+ * fdatasync for all that wait.
+ */
+#define HOLDFAST_WRITE_SYNC 1
+
+/** Returned by a holdfast_update_fn: what is there stays, or stays absent. */
+#define HOLDFAST_UPDATE_KEEP 0
+
+/** Returned by a holdfast_update_fn: there is the value in `change` from now on. */
+#define HOLDFAST_UPDATE_WRITE 1
+
+/** Returned by a holdfast_update_fn: there is no value from now on. */
+#define HOLDFAST_UPDATE_DELETE 2
+
 /** An open store. Any number of threads may share one. */
 typedef struct holdfast_store holdfast_store;
 
@@ -472,6 +511,112 @@ typedef struct holdfast_lock {
     /** 0. */
     uint64_t reserved;
 } holdfast_lock;
+
+/**
+ * How holdfast_write() and its like work. All zero but `struct_size` = as holdfast_set() with the
+ * store's default lifetime.
+ */
+typedef struct holdfast_write_options {
+    /** sizeof(holdfast_write_options). */
+    size_t struct_size;
+    /** 32 bits of yours, given back by reads. */
+    uint32_t flags;
+    /** HOLDFAST_EXPECT_... */
+    uint32_t expect;
+    /** The version for HOLDFAST_EXPECT_VERSION, else 0. */
+    uint64_t expected;
+    /** Lifetime in milliseconds, HOLDFAST_TTL_DEFAULT or HOLDFAST_TTL_NEVER. */
+    int64_t ttl_ms;
+    /** NULL, or a lock of this key: nothing is written unless it is still held. */
+    const struct holdfast_lock *lock;
+    /** HOLDFAST_WRITE_SYNC or 0. */
+    uint32_t write_flags;
+    /** 0. */
+    uint32_t reserved;
+} holdfast_write_options;
+
+/**
+ * What a holdfast_update_fn makes of a value. The library sets it up before each call: no value,
+ * the flags that are there (else 0), HOLDFAST_TTL_KEEP.
+ */
+typedef struct holdfast_change {
+    /** sizeof(holdfast_change) in the library that is loaded. */
+    size_t struct_size;
+    /** The new value; may be NULL when `value_len` is 0. Copied when the function returns. */
+    const void *value;
+    /** Its length, bytes. */
+    size_t value_len;
+    /** Its lifetime as for holdfast_set(), or HOLDFAST_TTL_KEEP. */
+    int64_t ttl_ms;
+    /** 32 bits of yours. */
+    uint32_t flags;
+    /** 0. */
+    uint32_t reserved;
+} holdfast_change;
+
+/**
+ * Computes what is to become of a value, for holdfast_update().
+ *
+ * `value`, `value_len` and `item` are what is there, for the time of the call; `item` is NULL if
+ * there is nothing. It returns HOLDFAST_UPDATE_KEEP, HOLDFAST_UPDATE_WRITE with the new value in
+ * `change`, or HOLDFAST_UPDATE_DELETE.
+ *
+ * It must only compute, and quickly: it may be called more than once, and the writers of a 256th
+ * of the keys wait for it. It must not call this library, which would wait for itself: noticed,
+ * that is HOLDFAST_E_INVALID, else HOLDFAST_E_BUSY after the operation timeout. It must return:
+ * longjmp(), a C++ exception or the cancellation of the thread would leave all those waiting, and
+ * is undefined behaviour.
+ */
+typedef int (*holdfast_update_fn)(void *context,
+                                  const void *value,
+                                  size_t value_len,
+                                  const struct holdfast_item *item,
+                                  struct holdfast_change *change);
+
+/** A key for holdfast_get_many(). Never grows. */
+typedef struct holdfast_key {
+    /** Its first byte. */
+    const void *data;
+    /** 1 to 1024 bytes. */
+    size_t len;
+} holdfast_key;
+
+/**
+ * Called by holdfast_get_many() for each key, the `index`th of those asked for.
+ *
+ * `result` is what holdfast_get() would have returned. On HOLDFAST_OK there are the value and what
+ * is known of it, for the time of the call; else `value` and `item` are NULL. After a failure
+ * holdfast_last_error() has its sentence. It may call this library, except holdfast_close() on the
+ * store. It must return: no longjmp(), no C++ exception.
+ */
+typedef void (*holdfast_found_fn)(void *context,
+                                  size_t index,
+                                  int result,
+                                  const void *value,
+                                  size_t value_len,
+                                  const struct holdfast_item *item);
+
+/** One write of several for holdfast_set_many(). Set all to zero first, then `struct_size`. */
+typedef struct holdfast_batch_item {
+    /** sizeof(holdfast_batch_item). */
+    size_t struct_size;
+    /** First byte of the key. */
+    const void *key;
+    /** 1 to 1024 bytes. */
+    size_t key_len;
+    /** First byte of the value; may be NULL when `value_len` is 0. */
+    const void *value;
+    /** 0 to max_value_bytes of the store. */
+    size_t value_len;
+    /** As for holdfast_write(); may be NULL, and the same for several items. */
+    const struct holdfast_write_options *options;
+    /** Written by the call: the version stored, or the one that is there. */
+    uint64_t version;
+    /** Written by the call: HOLDFAST_OK, another outcome, or a failure. */
+    int result;
+    /** 0. */
+    uint32_t reserved;
+} holdfast_batch_item;
 
 /**
  * A key and what is known of its value, as a scan or a range gives it. Made by the library, which
@@ -1050,6 +1195,181 @@ int holdfast_delete_version(struct holdfast_store *store,
                             const void *key,
                             size_t key_len,
                             uint64_t expected);
+
+/**
+ * Stores a value as the options say: holdfast_set(), holdfast_add(), holdfast_replace() and
+ * holdfast_cas() in one, and on the disk if asked.
+ *
+ * Parameters
+ * - `key`, `key_len`, `value`, `value_len`: as for holdfast_set().
+ * - `options`: see holdfast_write_options; NULL = as holdfast_set() with the default lifetime.
+ * - `version`: the version stored, or the one that is there; may be NULL.
+ *
+ * Results
+ * - HOLDFAST_OK: stored, `version` is the new one.
+ * - HOLDFAST_EXISTS: HOLDFAST_EXPECT_ABSENT and there is a value, or HOLDFAST_EXPECT_VERSION and
+ *   it has another version: `version` is that one.
+ * - HOLDFAST_MISSING: one was expected and there is none.
+ * - HOLDFAST_LOST: the lock is no longer held.
+ * - The failures of holdfast_set(); HOLDFAST_E_DAMAGED when nobody can say whether there is one.
+ *
+ * May block as holdfast_set() does, with HOLDFAST_WRITE_SYNC for the disk. Any thread.
+ */
+int holdfast_write(struct holdfast_store *store,
+                   const void *key,
+                   size_t key_len,
+                   const void *value,
+                   size_t value_len,
+                   const struct holdfast_write_options *options,
+                   uint64_t *version);
+
+/**
+ * Adds to a number, as one step: of many at the same time none is lost. A number is a value of 1
+ * to 20 decimal digits, up to UINT64_MAX; spaces behind it do not count. The sum wraps around
+ * after UINT64_MAX. Flags and the end of its life stay.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `delta`: what to add.
+ * - `initial`: a number to be stored, instead of adding, if there is no value; NULL = none is
+ *   made.
+ * - `options`: flags and lifetime for a number that is made; condition, lock and
+ *   HOLDFAST_WRITE_SYNC. NULL = none of it.
+ * - `number`: the number after it; may be NULL.
+ * - `version`: the version stored, or the one that is there; may be NULL.
+ *
+ * Results: HOLDFAST_OK: `number` and `version` are written. HOLDFAST_NOT_A_NUMBER: the value is
+ * none and stays, `version` is its version. HOLDFAST_MISSING: there is no value, and none was to
+ * be made or it was expected. HOLDFAST_EXISTS, HOLDFAST_LOST: as for holdfast_write(). The failures
+ * of holdfast_set(), and HOLDFAST_E_DAMAGED. May block as holdfast_write() does. Any thread.
+ */
+int holdfast_increment(struct holdfast_store *store,
+                       const void *key,
+                       size_t key_len,
+                       uint64_t delta,
+                       const uint64_t *initial,
+                       const struct holdfast_write_options *options,
+                       uint64_t *number,
+                       uint64_t *version);
+
+/**
+ * Takes from a number, as one step; it stops at 0. Else as holdfast_increment(). (Unlike memcached
+ * no spaces are left behind a number that became shorter.)
+ */
+int holdfast_decrement(struct holdfast_store *store,
+                       const void *key,
+                       size_t key_len,
+                       uint64_t delta,
+                       const uint64_t *initial,
+                       const struct holdfast_write_options *options,
+                       uint64_t *number,
+                       uint64_t *version);
+
+/**
+ * Adds bytes at the end of a value, as one step. Flags and the end of its life stay.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `bytes`, `len`: what to add; `bytes` may be NULL when `len` is 0.
+ * - `lock`: as for holdfast_set().
+ * - `write_flags`: HOLDFAST_WRITE_SYNC or 0.
+ * - `version`: the version stored; may be NULL.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_MISSING: there is no value, and none was made; HOLDFAST_LOST: the
+ * lock is no longer held. HOLDFAST_E_TOO_LARGE: it would be longer than max_value_bytes; the other
+ * failures of holdfast_set(), and HOLDFAST_E_DAMAGED. After each of these it is as it was. May
+ * block as holdfast_write() does. Any thread.
+ */
+int holdfast_append(struct holdfast_store *store,
+                    const void *key,
+                    size_t key_len,
+                    const void *bytes,
+                    size_t len,
+                    const struct holdfast_lock *lock,
+                    uint32_t write_flags,
+                    uint64_t *version);
+
+/** Adds bytes at the beginning of a value; else as holdfast_append(). */
+int holdfast_prepend(struct holdfast_store *store,
+                     const void *key,
+                     size_t key_len,
+                     const void *bytes,
+                     size_t len,
+                     const struct holdfast_lock *lock,
+                     uint32_t write_flags,
+                     uint64_t *version);
+
+/**
+ * Reads a value, has a function compute what is to become of it, and does that, as one step:
+ * nobody else's write comes between.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `lock`: as for holdfast_set().
+ * - `write_flags`: HOLDFAST_WRITE_SYNC or 0.
+ * - `compute`: see holdfast_update_fn for what it may do; `context` is passed to it, otherwise
+ *   untouched.
+ * - `version`: the version that is there afterwards (of a delete: its own); may be NULL.
+ *
+ * Results
+ * - HOLDFAST_OK: kept, stored or deleted, as computed.
+ * - HOLDFAST_MISSING: there was no value and is none.
+ * - HOLDFAST_LOST: the lock is no longer held; nothing was changed.
+ * - HOLDFAST_E_INVALID: the function returned none of HOLDFAST_UPDATE_..., or a value, a lifetime or
+ *   a field that makes no sense, or it called the library; HOLDFAST_E_TOO_LARGE: its value is
+ *   longer than max_value_bytes. Nothing was changed.
+ * - HOLDFAST_E_BUSY: also when others change a large or compressed value again and again for
+ *   operation_timeout_ms.
+ * - The other failures of holdfast_set(), and HOLDFAST_E_DAMAGED.
+ *
+ * May block as holdfast_write() does. Any thread.
+ */
+int holdfast_update(struct holdfast_store *store,
+                    const void *key,
+                    size_t key_len,
+                    const struct holdfast_lock *lock,
+                    uint32_t write_flags,
+                    holdfast_update_fn compute,
+                    void *context,
+                    uint64_t *version);
+
+/**
+ * Reads several values; faster than as many calls of holdfast_get() when they are not in the
+ * processor's cache. Each is a read of its own: others may write between them.
+ *
+ * Parameters
+ * - `keys`, `count`: an array of keys of 1 to 1024 bytes each; a key may be in it twice. `keys` may
+ *   be NULL when `count` is 0.
+ * - `found`: called once for each key, in their order, on this thread; see holdfast_found_fn.
+ * - `context`: passed to `found`, otherwise untouched.
+ *
+ * Results: HOLDFAST_OK: `found` was called for each, whatever became of it. A failure means that
+ * it was called for none. Waits as holdfast_get() does. Any thread.
+ */
+int holdfast_get_many(struct holdfast_store *store,
+                      const struct holdfast_key *keys,
+                      size_t count,
+                      holdfast_found_fn found,
+                      void *context);
+
+/**
+ * Stores several values, in their order. Each is a write of its own, which succeeds or fails for
+ * itself: others may see some of them stored and some not yet. In HOLDFAST_SYNC_ALWAYS, or with
+ * HOLDFAST_WRITE_SYNC in the options of any of them, one wait for the disk makes all of them
+ * durable.
+ *
+ * Parameters
+ * - `items`, `count`: an array; every `struct_size` is set, and the same. `items` may be NULL when
+ *   `count` is 0. `result` and `version` of each are written: what holdfast_write() would have
+ *   returned and written; of one that failed, `version` is 0. holdfast_last_error() has the
+ *   sentence of the last one that failed.
+ *
+ * Results: HOLDFAST_OK: every item has its result. A failure means that nothing was done. May
+ * block as holdfast_write() does. Any thread.
+ */
+int holdfast_set_many(struct holdfast_store *store,
+                      struct holdfast_batch_item *items,
+                      size_t count);
 
 /**
  * Gives a page of all keys to a callback, in an order that says nothing, and moves the cursor

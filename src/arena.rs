@@ -47,6 +47,12 @@ pub(crate) mod word {
     pub(crate) const SYNC_LEADER: u64 = 0x2c0;
     pub(crate) const SYNC_FUTEX: u64 = 0x2c8; // 32 bits
     pub(crate) const LAST_SYNC_MS: u64 = 0x2d0;
+    /// Writes that ever waited for the disk; the next three are its value when the last round
+    /// began, how many that round had waiting, and how long it took.
+    pub(crate) const SYNC_ARRIVED: u64 = 0x2d8;
+    pub(crate) const SYNC_ARRIVED_THEN: u64 = 0x2e0;
+    pub(crate) const SYNC_COVERED: u64 = 0x2e8;
+    pub(crate) const SYNC_TOOK_NS: u64 = 0x2f0;
     pub(crate) const FLUSHER: u64 = 0x300;
     pub(crate) const FLUSHER_BEAT_MS: u64 = 0x308;
     pub(crate) const DIRTY: u64 = 0x340;

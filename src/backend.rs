@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
 use crate::options::{Config, ConfigChange, Options, Ttl};
-use crate::store::{Item, Page, Range, Scan, Stats, Store, Stored, Visit, Write};
+use crate::store::{
+    BatchItem, Compute, Counted, Each, Item, Page, Range, Scan, Stats, Store, Stored, Visit, Write,
+};
 
 /// The outcome of opening a session: its lock, and what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,31 @@ pub trait Backend: Send + Sync {
     fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>>;
     fn exists(&self, key: &[u8]) -> Result<Option<Item>>;
     fn write(&self, key: &[u8], value: &[u8], how: &Write) -> Result<Stored>;
+    fn update(
+        &self,
+        key: &[u8],
+        held: Option<&Held>,
+        sync: bool,
+        compute: &mut Compute,
+    ) -> Result<Stored>;
+    fn increment(
+        &self,
+        key: &[u8],
+        delta: u64,
+        initial: Option<u64>,
+        how: &Write,
+    ) -> Result<Counted>;
+    fn decrement(
+        &self,
+        key: &[u8],
+        delta: u64,
+        initial: Option<u64>,
+        how: &Write,
+    ) -> Result<Counted>;
+    fn append(&self, key: &[u8], bytes: &[u8], held: Option<&Held>, sync: bool) -> Result<Stored>;
+    fn prepend(&self, key: &[u8], bytes: &[u8], held: Option<&Held>, sync: bool) -> Result<Stored>;
+    fn get_many(&self, keys: &[&[u8]], each: &mut Each) -> Result<()>;
+    fn set_many(&self, items: &[BatchItem]) -> Result<Vec<Result<Stored>>>;
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored>;
     fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored>;
     fn scan(&self, cursor: &mut u64, scan: &Scan, visit: &mut Visit) -> Result<Page>;
@@ -122,6 +149,45 @@ impl Backend for Store {
     }
     fn write(&self, key: &[u8], value: &[u8], how: &Write) -> Result<Stored> {
         Store::write(self, key, value, how)
+    }
+    fn update(
+        &self,
+        key: &[u8],
+        held: Option<&Held>,
+        sync: bool,
+        compute: &mut Compute,
+    ) -> Result<Stored> {
+        Store::update(self, key, held, sync, compute)
+    }
+    fn increment(
+        &self,
+        key: &[u8],
+        delta: u64,
+        initial: Option<u64>,
+        how: &Write,
+    ) -> Result<Counted> {
+        Store::increment(self, key, delta, initial, how)
+    }
+    fn decrement(
+        &self,
+        key: &[u8],
+        delta: u64,
+        initial: Option<u64>,
+        how: &Write,
+    ) -> Result<Counted> {
+        Store::decrement(self, key, delta, initial, how)
+    }
+    fn append(&self, key: &[u8], bytes: &[u8], held: Option<&Held>, sync: bool) -> Result<Stored> {
+        Store::append(self, key, bytes, held, sync)
+    }
+    fn prepend(&self, key: &[u8], bytes: &[u8], held: Option<&Held>, sync: bool) -> Result<Stored> {
+        Store::prepend(self, key, bytes, held, sync)
+    }
+    fn get_many(&self, keys: &[&[u8]], each: &mut Each) -> Result<()> {
+        Store::get_many(self, keys, each)
+    }
+    fn set_many(&self, items: &[BatchItem]) -> Result<Vec<Result<Stored>>> {
+        Store::set_many(self, items)
     }
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
         Store::touch(self, key, ttl, held)

@@ -65,8 +65,8 @@ pub use key::HashKind;
 pub use lock::{Acquired, Held, Holder, LockInfo, Wait};
 pub use options::{Config, ConfigChange, Options, Sync, Ttl};
 pub use store::{
-    Compute, Counted, Entry, Expect, Filter, Item, Page, Range, SCAN_DONE, Scan, Stats, Store,
-    Stored, Update, Visit, Write,
+    BatchItem, Compute, Counted, Each, Entry, Expect, Filter, Item, Page, Range, SCAN_DONE, Scan,
+    Stats, Store, Stored, Update, Visit, Write,
 };
 pub use sys::clock::Clock;
 pub use sys::disk::{Disk, FileKind};

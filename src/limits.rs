@@ -70,6 +70,8 @@ pub const TICKETS: u64 = 4096;
 pub const TIME_MAX: u64 = (1 << 48) - 2;
 /// Reads without a latch before a read takes it.
 pub const READ_RETRIES: u32 = 8;
+/// Keys whose memory a read of many asks for at once.
+pub const READ_AHEAD: usize = 16;
 /// How often a write that finds the store full makes room and tries again.
 pub const ROOM_TRIES: u32 = 8;
 /// Spins on a latch before its owner is probed.

@@ -27,8 +27,9 @@ pub(super) fn guarded(body: impl FnOnce() -> Result<c_int>) -> c_int {
     }
 }
 
+/// The number of a failure; its sentence is this thread's from now on.
 #[cold]
-fn failed(error: Error) -> c_int {
+pub(super) fn failed(error: Error) -> c_int {
     let told = catch_unwind(AssertUnwindSafe(|| say(format_args!("{error}"))));
     if told.is_err() {
         say(format_args!("a failure that could not be put into words"));

@@ -19,6 +19,9 @@ pub const HOLDFAST_LOST: i32 = 5;
 /// Outcome: max_waiters already wait for the lock.
 pub const HOLDFAST_CROWDED: i32 = 6;
 
+/// Outcome: increment, decrement: the value is not a number.
+pub const HOLDFAST_NOT_A_NUMBER: i32 = 7;
+
 /// Failure: an argument that no store could accept.
 pub const HOLDFAST_E_INVALID: i32 = -1;
 /// Failure: the value is longer than max_value_bytes of this store.
@@ -99,6 +102,30 @@ pub const HOLDFAST_FROM_EXCLUDED: u32 = 4;
 /// holdfast_range_options.flags: end with `to`, not before it.
 pub const HOLDFAST_TO_INCLUDED: u32 = 8;
 
+/// A ttl_ms of holdfast_change: the end of the present value's life stays; where there is no value,
+/// the store's default lifetime.
+pub const HOLDFAST_TTL_KEEP: i64 = -2;
+
+/// holdfast_write_options.expect: whatever is there.
+pub const HOLDFAST_EXPECT_ANY: u32 = 0;
+/// holdfast_write_options.expect: that there is no value, as holdfast_add() does.
+pub const HOLDFAST_EXPECT_ABSENT: u32 = 1;
+/// holdfast_write_options.expect: that there is a value, as holdfast_replace() does.
+pub const HOLDFAST_EXPECT_PRESENT: u32 = 2;
+/// holdfast_write_options.expect: that it has the version `expected`, as holdfast_cas() does.
+pub const HOLDFAST_EXPECT_VERSION: u32 = 3;
+
+/// write_flags: on the disk when the call returns, whatever the sync mode of the store; one
+/// fdatasync for all that wait.
+pub const HOLDFAST_WRITE_SYNC: u32 = 1;
+
+/// Returned by a holdfast_update_fn: what is there stays, or stays absent.
+pub const HOLDFAST_UPDATE_KEEP: i32 = 0;
+/// Returned by a holdfast_update_fn: there is the value in `change` from now on.
+pub const HOLDFAST_UPDATE_WRITE: i32 = 1;
+/// Returned by a holdfast_update_fn: there is no value from now on.
+pub const HOLDFAST_UPDATE_DELETE: i32 = 2;
+
 /// "HOLDFAST_E_FULL" for -3, and so on.
 pub(super) fn name(result: i32) -> &'static std::ffi::CStr {
     match result {
@@ -109,6 +136,7 @@ pub(super) fn name(result: i32) -> &'static std::ffi::CStr {
         HOLDFAST_STOPPED => c"HOLDFAST_STOPPED",
         HOLDFAST_LOST => c"HOLDFAST_LOST",
         HOLDFAST_CROWDED => c"HOLDFAST_CROWDED",
+        HOLDFAST_NOT_A_NUMBER => c"HOLDFAST_NOT_A_NUMBER",
         HOLDFAST_E_INVALID => c"HOLDFAST_E_INVALID",
         HOLDFAST_E_TOO_LARGE => c"HOLDFAST_E_TOO_LARGE",
         HOLDFAST_E_FULL => c"HOLDFAST_E_FULL",

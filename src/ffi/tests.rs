@@ -13,7 +13,7 @@ use super::boundary::{self, Versioned, VersionedOut};
 use super::failure::{guarded, hook, sentence};
 use super::results::*;
 use super::types::*;
-use super::{info, locks, store, values};
+use super::{info, locks, many, store, values, writes};
 use crate::error::Error;
 
 fn last_sentence() -> String {
@@ -41,6 +41,20 @@ fn every_function_turns_a_panic_into_a_code() {
         ("touch", &|| unsafe { values::holdfast_touch(s, k, 0, 0, lock) }),
         ("delete", &|| unsafe { values::holdfast_delete(s, k, 0, lock) }),
         ("delete_version", &|| unsafe { values::holdfast_delete_version(s, k, 0, 0) }),
+        ("write", &|| unsafe { writes::holdfast_write(s, k, 0, v, 0, null(), null_mut()) }),
+        ("increment", &|| unsafe {
+            writes::holdfast_increment(s, k, 0, 1, null(), null(), null_mut(), null_mut())
+        }),
+        ("decrement", &|| unsafe {
+            writes::holdfast_decrement(s, k, 0, 1, null(), null(), null_mut(), null_mut())
+        }),
+        ("append", &|| unsafe { writes::holdfast_append(s, k, 0, v, 0, lock, 0, null_mut()) }),
+        ("prepend", &|| unsafe { writes::holdfast_prepend(s, k, 0, v, 0, lock, 0, null_mut()) }),
+        ("update", &|| unsafe {
+            writes::holdfast_update(s, k, 0, lock, 0, None, null_mut(), null_mut())
+        }),
+        ("get_many", &|| unsafe { many::holdfast_get_many(s, null(), 0, None, null_mut()) }),
+        ("set_many", &|| unsafe { many::holdfast_set_many(s, null_mut(), 0) }),
         ("acquire", &|| unsafe { locks::holdfast_lock_acquire(s, k, 0, 0, null(), lock, holder) }),
         ("renew", &|| unsafe { locks::holdfast_lock_renew(s, k, 0, lock, 0) }),
         ("release", &|| unsafe { locks::holdfast_lock_release(s, k, 0, lock) }),

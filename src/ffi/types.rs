@@ -395,6 +395,135 @@ pub struct holdfast_stats {
     pub meta_resident_bytes: u64,
 }
 
+/// How holdfast_write() and its like work. All zero but `struct_size` = as holdfast_set() with the
+/// store's default lifetime.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_write_options {
+    /// sizeof(holdfast_write_options).
+    pub struct_size: usize,
+    /// 32 bits of yours, given back by reads.
+    pub flags: u32,
+    /// HOLDFAST_EXPECT_...
+    pub expect: u32,
+    /// The version for HOLDFAST_EXPECT_VERSION, else 0.
+    pub expected: u64,
+    /// Lifetime in milliseconds, HOLDFAST_TTL_DEFAULT or HOLDFAST_TTL_NEVER.
+    pub ttl_ms: i64,
+    /// NULL, or a lock of this key: nothing is written unless it is still held.
+    pub lock: *const holdfast_lock,
+    /// HOLDFAST_WRITE_SYNC or 0.
+    pub write_flags: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+impl Default for holdfast_write_options {
+    fn default() -> Self {
+        holdfast_write_options {
+            struct_size: size_of::<Self>(),
+            flags: 0,
+            expect: 0,
+            expected: 0,
+            ttl_ms: 0,
+            lock: std::ptr::null(),
+            write_flags: 0,
+            reserved: 0,
+        }
+    }
+}
+
+/// What a holdfast_update_fn makes of a value. The library sets it up before each call: no value,
+/// the flags that are there (else 0), HOLDFAST_TTL_KEEP.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_change {
+    /// sizeof(holdfast_change) in the library that is loaded.
+    pub struct_size: usize,
+    /// The new value; may be NULL when `value_len` is 0. Copied when the function returns.
+    pub value: *const c_void,
+    /// Its length, bytes.
+    pub value_len: usize,
+    /// Its lifetime as for holdfast_set(), or HOLDFAST_TTL_KEEP.
+    pub ttl_ms: i64,
+    /// 32 bits of yours.
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Computes what is to become of a value, for holdfast_update().
+///
+/// `value`, `value_len` and `item` are what is there, for the time of the call; `item` is NULL if
+/// there is nothing. It returns HOLDFAST_UPDATE_KEEP, HOLDFAST_UPDATE_WRITE with the new value in
+/// `change`, or HOLDFAST_UPDATE_DELETE.
+///
+/// It must only compute, and quickly: it may be called more than once, and the writers of a 256th
+/// of the keys wait for it. It must not call this library, which would wait for itself: noticed,
+/// that is HOLDFAST_E_INVALID, else HOLDFAST_E_BUSY after the operation timeout. It must return:
+/// longjmp(), a C++ exception or the cancellation of the thread would leave all those waiting, and
+/// is undefined behaviour.
+pub type holdfast_update_fn = Option<
+    unsafe extern "C" fn(
+        context: *mut c_void,
+        value: *const c_void,
+        value_len: usize,
+        item: *const holdfast_item,
+        change: *mut holdfast_change,
+    ) -> c_int,
+>;
+
+/// A key for holdfast_get_many(). Never grows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_key {
+    /// Its first byte.
+    pub data: *const c_void,
+    /// 1 to 1024 bytes.
+    pub len: usize,
+}
+
+/// Called by holdfast_get_many() for each key, the `index`th of those asked for.
+///
+/// `result` is what holdfast_get() would have returned. On HOLDFAST_OK there are the value and what
+/// is known of it, for the time of the call; else `value` and `item` are NULL. After a failure
+/// holdfast_last_error() has its sentence. It may call this library, except holdfast_close() on the
+/// store. It must return: no longjmp(), no C++ exception.
+pub type holdfast_found_fn = Option<
+    unsafe extern "C" fn(
+        context: *mut c_void,
+        index: usize,
+        result: c_int,
+        value: *const c_void,
+        value_len: usize,
+        item: *const holdfast_item,
+    ),
+>;
+
+/// One write of several for holdfast_set_many(). Set all to zero first, then `struct_size`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_batch_item {
+    /// sizeof(holdfast_batch_item).
+    pub struct_size: usize,
+    /// First byte of the key.
+    pub key: *const c_void,
+    /// 1 to 1024 bytes.
+    pub key_len: usize,
+    /// First byte of the value; may be NULL when `value_len` is 0.
+    pub value: *const c_void,
+    /// 0 to max_value_bytes of the store.
+    pub value_len: usize,
+    /// As for holdfast_write(); may be NULL, and the same for several items.
+    pub options: *const holdfast_write_options,
+    /// Written by the call: the version stored, or the one that is there.
+    pub version: u64,
+    /// Written by the call: HOLDFAST_OK, another outcome, or a failure.
+    pub result: c_int,
+    /// 0.
+    pub reserved: u32,
+}
+
 macro_rules! versioned {
     ($($name:ident: $first:literal),* $(,)?) => {$(
         // SAFETY: repr(C), begins with `struct_size: usize`, and all zero is a valid value.
@@ -421,4 +550,6 @@ versioned! {
     holdfast_page: 24,
     holdfast_stats: 312,
     holdfast_config: 72,
+    holdfast_write_options: 48,
+    holdfast_batch_item: 64,
 }

@@ -134,20 +134,35 @@ fn describe(
     item: &VersionedOut<holdfast_item>,
 ) -> Result<c_int> {
     if item.is_wanted() {
-        let ttl_ms = match found.expires_ms {
-            0 => HOLDFAST_TTL_NEVER,
-            at => at.saturating_sub(store.now_ms()?) as i64,
-        };
-        item.set(|| holdfast_item {
-            struct_size: size_of::<holdfast_item>(),
-            version: found.version,
-            ttl_ms,
-            value_len: found.value_len,
-            flags: found.flags,
-            reserved: 0,
-        });
+        let ttl_ms = left(store, found)?;
+        item.set(|| shown(found, ttl_ms));
     }
     Ok(HOLDFAST_OK)
+}
+
+/// What C is told of a value.
+pub(super) fn item_of(store: &dyn Backend, found: &Item) -> Result<holdfast_item> {
+    Ok(shown(found, left(store, found)?))
+}
+
+#[inline]
+fn left(store: &dyn Backend, found: &Item) -> Result<i64> {
+    Ok(match found.expires_ms {
+        0 => HOLDFAST_TTL_NEVER,
+        at => at.saturating_sub(store.now_ms()?) as i64,
+    })
+}
+
+#[inline(always)]
+fn shown(found: &Item, ttl_ms: i64) -> holdfast_item {
+    holdfast_item {
+        struct_size: size_of::<holdfast_item>(),
+        version: found.version,
+        ttl_ms,
+        value_len: found.value_len,
+        flags: found.flags,
+        reserved: 0,
+    }
 }
 
 /// Stores a value, whatever was there.
@@ -300,7 +315,7 @@ unsafe fn put(
 }
 
 #[inline]
-fn outcome(stored: Stored, version: &Out<u64>) -> c_int {
+pub(super) fn outcome(stored: Stored, version: &Out<u64>) -> c_int {
     match stored {
         Stored::Done(now) => {
             version.set(now);

@@ -137,6 +137,12 @@ impl Table {
         self.at + ((hash.wrapping_add(i)) & self.mask) * 64
     }
 
+    /// Asks for the bucket where a search for this hash begins.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: &Map, hash: u64) {
+        index.prefetch(self.bucket(hash, 0), LINE);
+    }
+
     /// Byte offsets of all slots, for walks.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
         let at = self.at;

@@ -3,6 +3,11 @@
 //! A write is durable when a round that began after it was published has ended. Rounds are
 //! numbered; whoever finds no round under way leads one, and waits for nobody longer than a sync
 //! usually takes: no role is exclusive, so a stopped leader stops nobody.
+//!
+//! When a round ends, those whom it made durable are woken together, and one of those who came too
+//! late for it, to lead the next. That one would begin while the first are on their way back with
+//! their next writes, and from then on two groups would take turns, each in half of the rounds. So
+//! it lets as many arrive as were here before, for a part of the time that a sync takes at most.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,6 +16,11 @@ use crate::arena::{Arena, Count, word};
 use crate::error::{Error, Result};
 use crate::sys::disk::FileKind;
 use crate::sys::{clock, futex};
+
+/// Nobody waits longer for the others' writes.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+/// How long a waiter depends on a leader, if it is not known how long syncs take.
+const PATIENCE: Duration = Duration::from_millis(4);
 
 /// The round that will cover everything published until now.
 pub(super) fn next_round(arena: &Arena) -> u64 {
@@ -23,10 +33,22 @@ pub(super) fn is_done(arena: &Arena, round: u64) -> bool {
 
 /// Runs one round. A failed sync is final: the kernel may forget what it could not write.
 pub(super) fn round(arena: &Arena) -> Result<()> {
+    let (number, outcome) = run(arena)?;
+    announce(arena, number, outcome.is_err());
+    outcome
+}
+
+/// The round itself: its number, and how it ended.
+fn run(arena: &Arena) -> Result<(u64, Result<()>)> {
     arena.check_sync()?;
+    let arrived = arena.meta.load(word::SYNC_ARRIVED);
+    let then = arena.meta.swap(word::SYNC_ARRIVED_THEN, arrived);
+    arena.meta.store(word::SYNC_COVERED, arrived.wrapping_sub(then));
     let number = arena.meta.add(word::ROUND_STARTED, 1) + 1;
-    let Some(file) = arena.data.file() else { return Ok(()) };
+    let Some(file) = arena.data.file() else { return Ok((number, Ok(()))) };
+    let begun = Instant::now();
     let done = arena.disk.sync(FileKind::Data, file);
+    arena.meta.store(word::SYNC_TOOK_NS, begun.elapsed().as_nanos() as u64);
     let outcome = match done {
         Ok(()) => {
             arena.meta.max(word::ROUND_DONE, number);
@@ -43,43 +65,93 @@ pub(super) fn round(arena: &Arena) -> Result<()> {
             )))
         }
     };
+    Ok((number, outcome))
+}
+
+/// What those who wait for this round have in common at the futex.
+fn kind(round: u64) -> u32 {
+    1 << (round % 32)
+}
+
+/// Tells those who wait for a round (or for the one before, whose leader may have stopped) that it
+/// is over, and one who waits for the next one to lead it.
+fn announce(arena: &Arena, number: u64, failed: bool) {
     let cell = arena.meta.cell(word::SYNC_FUTEX);
     cell.fetch_add(1, Ordering::Release);
-    futex::wake(cell, i32::MAX);
-    outcome
+    let over = kind(number) | kind(number.wrapping_sub(1));
+    futex::wake_those(cell, i32::MAX, if failed { u32::MAX } else { over });
+    futex::wake_those(cell, 1, kind(number + 1));
+}
+
+/// How long syncs take, as far as anybody knows.
+fn usual(arena: &Arena) -> Duration {
+    Duration::from_nanos(arena.meta.load(word::SYNC_TOOK_NS)).min(Duration::from_secs(1))
 }
 
 /// Returns when everything published before the call is on the disk.
 pub(super) fn wait_durable(arena: &Arena) -> Result<()> {
     let mine = next_round(arena);
-    let mut usual = Duration::from_millis(4);
+    // Names this wait, so that nobody gives up a lead that another has taken over.
+    let me = arena.meta.add(word::SYNC_ARRIVED, 1) + 1;
+    let mut patience = PATIENCE.max(2 * usual(arena));
     loop {
+        let cell = arena.meta.cell(word::SYNC_FUTEX);
+        let seen = cell.load(Ordering::Acquire);
         if is_done(arena, mine) {
             return Ok(());
         }
         arena.check_sync()?;
-        let cell = arena.meta.cell(word::SYNC_FUTEX);
-        let seen = cell.load(Ordering::Acquire);
         let leader = arena.meta.load(word::SYNC_LEADER);
-        if leader == 0 && arena.meta.cas(word::SYNC_LEADER, 0, arena.identity()).is_ok() {
-            // Nobody's round can cover us but one that begins now (or began since).
-            let done = if is_done(arena, mine) { Ok(()) } else { round(arena) };
-            arena.meta.store(word::SYNC_LEADER, 0);
-            let cell = arena.meta.cell(word::SYNC_FUTEX);
-            cell.fetch_add(1, Ordering::Release);
-            futex::wake(cell, i32::MAX);
-            done?;
-            continue;
+        if leader != 0 {
+            let asleep = Instant::now();
+            futex::wait_for(cell, seen, patience, kind(mine));
+            // A leader that takes longer than syncs do is not depended on.
+            if asleep.elapsed() < patience || is_done(arena, mine) {
+                continue;
+            }
+            patience = (patience * 2).min(Duration::from_secs(1));
         }
-        if is_done(arena, mine) {
-            return Ok(());
+        if arena.meta.cas(word::SYNC_LEADER, leader, me).is_ok() {
+            lead(arena, me, mine)?;
         }
-        let asleep = Instant::now();
-        futex::wait(cell, seen, usual);
-        if asleep.elapsed() >= usual {
-            // The leader takes longer than syncs do: do not depend on it.
-            let _ = arena.meta.cas(word::SYNC_LEADER, leader, 0);
-            usual = (usual * 2).min(Duration::from_secs(1));
+    }
+}
+
+/// Runs the round that covers `mine`, if nobody did since, and gives up the lead.
+fn lead(arena: &Arena, me: u64, mine: u64) -> Result<()> {
+    let resign = || {
+        let _ = arena.meta.cas(word::SYNC_LEADER, me, 0);
+    };
+    if is_done(arena, mine) {
+        resign();
+        announce(arena, mine, false);
+        return Ok(());
+    }
+    gather(arena);
+    let ended = run(arena);
+    resign();
+    let (number, outcome) = ended?;
+    announce(arena, number, outcome.is_err());
+    outcome
+}
+
+/// Lets those whom the last round released come back with their next writes, while they do. The
+/// words are hints: whatever they say, the wait is short.
+fn gather(arena: &Arena) {
+    let before = arena.meta.load(word::SYNC_ARRIVED_THEN);
+    let arrived = || arena.meta.load(word::SYNC_ARRIVED).wrapping_sub(before);
+    let limit = (usual(arena) / 2).min(GATHER_MAX);
+    let (begun, mut seen) = (Instant::now(), arrived());
+    let mut last = begun;
+    // Who leads is of the released, or came too late for them.
+    let expected = seen.saturating_add(arena.meta.load(word::SYNC_COVERED)).saturating_sub(1);
+    while seen < expected {
+        std::thread::yield_now();
+        let (now, then) = (Instant::now(), seen);
+        seen = arrived();
+        last = if seen > then { now } else { last };
+        if now - begun >= limit || now - last >= limit / 2 {
+            return;
         }
     }
 }

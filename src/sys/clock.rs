@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A clock that a test moves by hand.
 pub trait Clock: Send + Sync {
@@ -22,11 +23,22 @@ pub(crate) struct Time {
     taken_ms: AtomicU64,
 }
 
-fn read(clock: libc::clockid_t) -> u64 {
+fn now(clock: libc::clockid_t) -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec that is ours. It cannot fail for the clocks used here.
     unsafe { libc::clock_gettime(clock, &mut now) };
+    now
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
+    let now = now(clock);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// The monotonic clock to the nanosecond, for moments that the kernel is told.
+pub(crate) fn mono() -> Duration {
+    let now = now(libc::CLOCK_MONOTONIC);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// Milliseconds of the monotonic clock at the kernel's tick (1 to 10 ms): 4 ns instead of 22.

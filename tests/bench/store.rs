@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use holdfast::{Acquired, Options, Store, Stored, Sync, Ttl, Wait};
+use holdfast::{Acquired, Counted, Options, Store, Stored, Sync, Ttl, Wait, Write};
 use holdfast_tests::{dir, open};
 
 type Case<'a> = (&'static str, Box<dyn FnMut(u64) + 'a>);
@@ -49,9 +49,14 @@ fn check_get(store: &Store, key: &[u8], out: &mut Vec<u8>, first: u8) {
 }
 
 const MANY: u64 = 1_000_000;
+/// Threads that write at the same time.
+const WRITERS: u64 = 8;
 
 fn main() {
     let mut args = std::env::args().skip(1);
+    if std::env::args().nth(1).as_deref() == Some("durable") {
+        return durable(9);
+    }
     if std::env::args().nth(1).as_deref() == Some("--fill-and-die") {
         fill_and_die(&std::env::args().nth(2).expect("directory"));
     }
@@ -74,7 +79,7 @@ fn main() {
     println!("fill: 1M keys of 1 KB in {:.2} s", begun.elapsed().as_secs_f64());
     let hot = key(5);
     let (mut out, mut out2, mut out3) = (Vec::new(), Vec::new(), Vec::new());
-    let mut x = 1u64;
+    let (mut x, mut y) = (1u64, 2u64);
     let wait = Wait::default();
     let mut cases: Vec<Case> = vec![
         (
@@ -87,6 +92,27 @@ fn main() {
                 for _ in 0..n {
                     x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     check_get(&store, &key((x >> 33) % many), &mut out2, 7);
+                }
+            }),
+        ),
+        (
+            "get_many 64 of 1 KB, random over 1M keys",
+            Box::new(|n| {
+                for _ in 0..n / 64 {
+                    let keys: [[u8; 40]; 64] = std::array::from_fn(|_| {
+                        y = y.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                        key((y >> 33) % many)
+                    });
+                    let keys: [&[u8]; 64] = std::array::from_fn(|i| &keys[i][..]);
+                    let mut found = 0;
+                    store
+                        .get_many(&keys, &mut |_, value| {
+                            let (_, bytes) = value.expect("get").expect("present");
+                            assert!(bytes.len() == 1024 && bytes[0] == 7, "wrong answer");
+                            found += 1;
+                        })
+                        .expect("get_many");
+                    assert_eq!(found, 64);
                 }
             }),
         ),
@@ -125,6 +151,15 @@ fn main() {
             }),
         ),
         (
+            "increment, one key",
+            Box::new(|n| {
+                for _ in 0..n {
+                    let counted = store.increment(b"counter", 1, Some(0), &Write::default());
+                    assert!(matches!(counted, Ok(Counted::Done { .. })));
+                }
+            }),
+        ),
+        (
             "set 1 KB, one key",
             Box::new(|n| {
                 for _ in 0..n {
@@ -136,7 +171,47 @@ fn main() {
     run(&store, &mut cases, rounds, ops);
     drop(cases);
     drop(store);
+    durable(rounds);
     restart(rounds);
+}
+
+/// Writes that are on the disk when they return: one writer, and several at once, in turn.
+fn durable(rounds: usize) {
+    const EACH: u64 = 200;
+    let dir = dir();
+    let options = Options {
+        create: true,
+        max_bytes: Some(256 << 20),
+        sync: Some(Sync::Always),
+        ..Options::default()
+    };
+    let store = open(dir.path(), &options);
+    let value = vec![7u8; 1024];
+    let write = |writer: u64| {
+        for i in 0..EACH {
+            let stored = store.set(&key(writer << 16 | i), &value, 0, Ttl::Millis(60_000));
+            assert!(matches!(stored, Ok(Stored::Done(_))));
+        }
+    };
+    let mut rates = [const { Vec::new() }; 3];
+    let writers = [1, WRITERS, 4 * WRITERS];
+    for _ in 0..rounds {
+        for (rates, writers) in rates.iter_mut().zip(writers) {
+            let (begun, before) = (Instant::now(), store.stats().expect("stats").sync_rounds);
+            std::thread::scope(|scope| {
+                (0..writers).for_each(|writer| drop(scope.spawn(move || write(writer))));
+            });
+            let rounds = store.stats().expect("stats").sync_rounds - before;
+            let written = (writers * EACH) as f64;
+            rates.push((written / begun.elapsed().as_secs_f64(), written / rounds as f64));
+        }
+    }
+    for (rates, writers) in rates.into_iter().zip(writers) {
+        let (rate, shared): (Vec<f64>, Vec<f64>) = rates.into_iter().unzip();
+        let name = format!("durable set 1 KB, {writers} writers");
+        let (rate, shared) = (median(rate), median(shared));
+        println!("{name:<44} {rate:>8.0} /s, {shared:.1} for each sync");
+    }
 }
 
 /// A child fills a store with a million keys and is killed; how long until the first answer?

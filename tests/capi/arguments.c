@@ -21,10 +21,10 @@ static void names_and_versions(void)
     CHECK(strcmp(holdfast_result_name(HOLDFAST_OK), "HOLDFAST_OK") == 0);
     CHECK(strcmp(holdfast_result_name(HOLDFAST_CROWDED), "HOLDFAST_CROWDED") == 0);
     CHECK(strcmp(holdfast_result_name(HOLDFAST_E_SYNC), "HOLDFAST_E_SYNC") == 0);
-    for (int result = HOLDFAST_E_SYNC; result <= HOLDFAST_CROWDED; result++)
+    for (int result = HOLDFAST_E_SYNC; result <= HOLDFAST_NOT_A_NUMBER; result++)
         CHECK(strcmp(holdfast_result_name(result), "HOLDFAST_UNKNOWN") != 0);
     CHECK(strcmp(holdfast_result_name(HOLDFAST_E_SYNC - 1), "HOLDFAST_UNKNOWN") == 0);
-    CHECK(strcmp(holdfast_result_name(HOLDFAST_CROWDED + 1), "HOLDFAST_UNKNOWN") == 0);
+    CHECK(strcmp(holdfast_result_name(HOLDFAST_NOT_A_NUMBER + 1), "HOLDFAST_UNKNOWN") == 0);
 }
 
 static void opening(const char *path)

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use holdfast::backend::{self, Backend, Change, Session};
-use holdfast::{Error, Held, Stored, Ttl, Wait};
+use holdfast::{BatchItem, Counted, Error, Held, Item, Stored, Ttl, Update, Wait, Write};
 use holdfast_tests::{dir, small};
 
 const KEY: &[u8] = b"session";
@@ -60,4 +60,38 @@ fn an_address_names_a_directory_or_says_that_there_is_no_such_engine_yet() {
         Err(Error::Unsupported(why)) => assert!(why.contains("redis"), "{why}"),
         other => panic!("{:?}", other.err()),
     }
+}
+
+#[test]
+fn every_verb_is_to_be_had_through_the_seam() {
+    let dir = dir();
+    let engine = backend::open(dir.path(), &small()).expect("a directory is an address");
+    let how = Write { ttl: Ttl::Never, ..Write::default() };
+    let items = [b"a", b"b"].map(|key| BatchItem { key, value: b"1", how });
+    let stored = engine.set_many(&items).expect("set_many");
+    assert!(stored.iter().all(|stored| matches!(stored, Ok(Stored::Done(_)))));
+    let counted = |counted| match counted {
+        Ok(Counted::Done { value, .. }) => value,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(counted(engine.increment(b"a", 9, None, &how)), 10);
+    assert_eq!(counted(engine.decrement(b"b", 9, None, &how)), 0);
+    engine.append(b"a", b"!", None, false).expect("append");
+    engine.prepend(b"a", b"= ", None, false).expect("prepend");
+    let durable = Write { sync: true, ..how };
+    engine.write(b"c", b"old", &durable).expect("write");
+    let mut grow = |present: Option<(&[u8], &Item)>| {
+        let value = [present.expect("there").0, b"er"].concat();
+        Update::Write { value, flags: 0, ttl: None }
+    };
+    engine.update(b"c", None, false, &mut grow).expect("update");
+    let mut found = Vec::new();
+    let mut note = |index, value: holdfast::Result<Option<(&Item, &[u8])>>| {
+        found.push((index, value.expect("readable").map(|(_, bytes)| bytes.to_vec())));
+    };
+    engine.get_many(&[b"c", b"a", b"none", b"b"], &mut note).expect("get_many");
+    let expected = [Some(&b"older"[..]), Some(b"= 10!"), None, Some(b"0")];
+    let expected: Vec<_> =
+        expected.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).enumerate().collect();
+    assert_eq!(found, expected);
 }

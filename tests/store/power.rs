@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast::{Error, Options, Store, Stored, Sync, Ttl};
+use holdfast::{
+    BatchItem, Disk, Error, FileKind, Options, Store, Stored, Sync, Ttl, Update, Write,
+};
+use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{
     CutDisk, HandClock, Luck, Rng, content, dir, memory_dir, open, seed, size, small,
 };
@@ -292,6 +295,95 @@ fn one_write_then_silence_then_a_cut_after_the_interval_and_it_is_there() {
     let after = open(image.path(), &Options::default());
     let mut value = Vec::new();
     assert!(after.get(b"k", &mut value).unwrap().is_some() && value == b"alone");
+}
+
+/// One write in a store that syncs never: it asked for the disk, so it is there.
+#[test]
+fn a_durable_write_survives_a_cut_in_any_mode_and_brings_those_before_it() {
+    for sync in [Sync::None, Sync::Periodic] {
+        let (dir, disk) = (dir(), CutDisk::new());
+        let options = Options {
+            sync: Some(sync),
+            thread: false,
+            sync_interval: Some(Duration::from_secs(3600)),
+            disk: Some(disk.clone()),
+            ..small()
+        };
+        let store = open(dir.path(), &options);
+        let how = Write { ttl: Ttl::Never, sync: true, ..Write::default() };
+        let survives = |what: &str, key: &[u8], expected: &[u8]| {
+            let image = holdfast_tests::dir();
+            disk.cut(dir.path(), image.path(), &mut Rng::new(1), Luck::Nothing, false);
+            let after = open(image.path(), &Options::default());
+            let mut value = Vec::new();
+            let found = after.get(key, &mut value).unwrap();
+            assert!(found.is_some() && value == expected, "{sync:?}: {what}: {value:?}");
+        };
+        store.set(b"before", b"1", 0, Ttl::Never).unwrap();
+        store.write(b"durable", b"2", &how).unwrap();
+        survives("write", b"durable", b"2");
+        survives("what came before it", b"before", b"1");
+        store.increment(b"durable", 40, None, &how).unwrap();
+        survives("increment", b"durable", b"42");
+        store.append(b"durable", b"!", None, true).unwrap();
+        survives("append", b"durable", b"42!");
+        store.prepend(b"durable", b"=", None, true).unwrap();
+        survives("prepend", b"durable", b"=42!");
+        let other = Update::Write { value: b"other".to_vec(), flags: 0, ttl: None };
+        store.update(b"durable", None, true, &mut |_| other.clone()).unwrap();
+        survives("update", b"durable", b"other");
+        let batch = [b"first".as_slice(), b"second"].map(|key| BatchItem {
+            key,
+            value: b"of a batch",
+            how: Write { sync: key == b"first", ..how },
+        });
+        let syncs = disk.syncs();
+        store.set_many(&batch).unwrap();
+        assert_eq!(disk.syncs(), syncs + 1, "one sync for all");
+        survives("batch", b"second", b"of a batch");
+        store.set(b"durable", b"not asked", 0, Ttl::Never).unwrap();
+        survives("nothing newer", b"durable", b"other");
+    }
+}
+
+/// A disk that takes its time.
+struct SlowDisk;
+
+impl Disk for SlowDisk {
+    fn sync(&self, _: FileKind, _: &std::fs::File) -> std::io::Result<()> {
+        std::thread::sleep(Duration::from_millis(5));
+        Ok(())
+    }
+}
+
+/// Writers that wait for the disk wait for the same sync. They once took the lead from one another
+/// and ran a sync each, all at the same time.
+#[test]
+fn processes_that_write_at_the_same_time_share_their_syncs() {
+    const WRITERS: u64 = 8;
+    const EACH: u64 = 40;
+    let dir = dir();
+    let disk: Option<Arc<dyn Disk>> = Some(Arc::new(SlowDisk));
+    let options = Options { sync: Some(Sync::Always), disk, ..small() };
+    let store = open(dir.path(), &options);
+    let before = store.stats().unwrap().sync_rounds;
+    let begun = std::time::Instant::now();
+    let children: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            process::fork(|| {
+                for i in 0..EACH {
+                    let key = (writer << 32 | i).to_le_bytes();
+                    assert!(matches!(store.set(&key, b"v", 0, Ttl::Never), Ok(Stored::Done(_))));
+                }
+            })
+        })
+        .collect();
+    for child in children {
+        assert_eq!(child.wait(Duration::from_secs(60)), Ended::Exit(0));
+    }
+    let syncs = store.stats().unwrap().sync_rounds - before;
+    println!("{} writes in {syncs} syncs, {:?}", WRITERS * EACH, begun.elapsed());
+    assert!(syncs * 3 <= WRITERS * EACH, "{syncs} syncs for {} writes", WRITERS * EACH);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Session locks between processes: in other PID namespaces, forked, stopped, killed, many.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use holdfast::{Acquired, Error, Expect, Held, Options, Store, Stored, Ttl, Wait};
+use holdfast::{Acquired, Counted, Error, Expect, Held, Options, Store, Stored, Ttl, Wait, Write};
 use holdfast_tests::killing::now_ns;
 use holdfast_tests::process::{self, Ended, Pid};
 use holdfast_tests::{dir, open, size, small};
@@ -293,4 +293,73 @@ fn a_lock_is_free_at_once_when_its_holder_is_killed() {
     let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
     println!("lock taken after its holder's death: median {middle:?}, longest {last:?}");
     assert!(middle < Duration::from_millis(50) && last < Duration::from_millis(500));
+}
+
+/// Eight processes run `work` with their number at the same time.
+fn eight(work: impl Fn(u64)) {
+    let children: Vec<_> = (0..8).map(|me| process::fork(|| work(me))).collect();
+    for child in children {
+        assert_eq!(child.wait(Duration::from_secs(120)), Ended::Exit(0));
+    }
+}
+
+#[test]
+fn processes_count_exactly_without_a_lock() {
+    let times = size("HOLDFAST_INCREMENTS", 5_000);
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let begun = Instant::now();
+    eight(|_| {
+        for i in 0..times {
+            let how = Write { ttl: Ttl::Millis(60_000 + i), ..Write::default() };
+            let up = store.increment(b"n", 3, Some(3), &how).expect("increment");
+            assert!(matches!(up, Counted::Done { .. }), "{up:?}");
+            let down = store.decrement(b"n", 2, None, &how).expect("decrement");
+            assert!(matches!(down, Counted::Done { .. }), "{down:?}");
+        }
+    });
+    let mut value = Vec::new();
+    store.get(b"n", &mut value).unwrap();
+    assert_eq!(String::from_utf8(value).unwrap(), (8 * times).to_string());
+    println!("8 processes x {times} up and down in {:?}", begun.elapsed());
+}
+
+/// Short at first, then of whole segments, where an append is computed without the latch; and the
+/// same compressed.
+#[test]
+fn processes_append_to_one_value_and_no_byte_is_lost() {
+    let times = size("HOLDFAST_APPENDS", 400);
+    for (compress, piece) in [(false, 10), (false, 300), (true, 40)] {
+        let dir = dir();
+        let options = Options {
+            max_bytes: Some(64 << 20),
+            max_value_bytes: Some(2 << 20),
+            compress: Some(compress),
+            ..small()
+        };
+        let store = open(dir.path(), &options);
+        store.set(b"log", b"", 0, Ttl::Never).unwrap();
+        let begun = Instant::now();
+        eight(|me| {
+            for i in 0..times {
+                let entry = format!("{me} {i} {};", "x".repeat(piece));
+                let stored = match (me + i) % 2 {
+                    0 => store.append(b"log", entry.as_bytes(), None, false),
+                    _ => store.prepend(b"log", entry.as_bytes(), None, false),
+                };
+                assert!(matches!(stored, Ok(Stored::Done(_))), "{stored:?}");
+            }
+        });
+        let mut value = Vec::new();
+        store.get(b"log", &mut value).unwrap();
+        let text = String::from_utf8(value).unwrap();
+        let mut entries: Vec<&str> = text.split_terminator(';').collect();
+        entries.sort_unstable();
+        let mut expected: Vec<String> = (0..8)
+            .flat_map(|me| (0..times).map(move |i| format!("{me} {i} {}", "x".repeat(piece))))
+            .collect();
+        expected.sort_unstable();
+        assert!(entries == expected, "{} entries of {}", entries.len(), expected.len());
+        println!("compressed {compress}: {} bytes in {:?}", text.len(), begun.elapsed());
+    }
 }

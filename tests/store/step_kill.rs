@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::{
-    Acquired, ConfigChange, Expect, Held, Options, Store, Stored, Sync, Ttl, Wait, fault,
+    Acquired, BatchItem, ConfigChange, Counted, Expect, Held, Options, Store, Stored, Sync, Ttl,
+    Update, Wait, Write, fault,
 };
 use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
@@ -111,6 +112,57 @@ fn acts() -> Vec<Act> {
             before: old,
             child: NOTHING,
             act: |store, _| assert!(store.touch(KEY, Ttl::Millis(90_000_000), None).is_ok()),
+        },
+        Act {
+            name: "increment",
+            before: |scene| set(scene.store(), KEY, b"41", Ttl::Millis(500_000_000)),
+            child: NOTHING,
+            act: |store, _| {
+                let counted = store.increment(KEY, 1, None, &Write::default()).expect("increment");
+                assert!(matches!(counted, Counted::Done { value: 42, .. }), "{counted:?}");
+            },
+        },
+        Act {
+            name: "append",
+            before: old,
+            child: NOTHING,
+            act: |store, _| {
+                let stored = store.append(KEY, &content(2, 200), None, false).expect("append");
+                assert!(matches!(stored, Stored::Done(_)), "{stored:?}");
+            },
+        },
+        Act {
+            name: "append that makes a value fill segments",
+            before: old,
+            child: NOTHING,
+            act: |store, _| {
+                let stored = store.append(KEY, &content(2, 70_000), None, false).expect("append");
+                assert!(matches!(stored, Stored::Done(_)), "{stored:?}");
+            },
+        },
+        Act {
+            name: "update that deletes",
+            before: old,
+            child: NOTHING,
+            act: |store, _| {
+                let stored = store.update(KEY, None, false, &mut |_| Update::Delete);
+                assert!(matches!(stored, Ok(Stored::Done(_))), "{stored:?}");
+            },
+        },
+        Act {
+            name: "batch",
+            before: old,
+            child: NOTHING,
+            act: |store, _| {
+                let (value, how) = (content(2, 200), Write { ttl: Ttl::Never, ..Write::default() });
+                let items = [&b"beside"[..], KEY, b"behind"].map(|key| {
+                    let ttl = if key == KEY { Ttl::Never } else { Ttl::Millis(1_000) };
+                    BatchItem { key, value: &value, how: Write { ttl, ..how } }
+                });
+                let outcomes = store.set_many(&items).expect("set_many");
+                let done = |outcome: &_| matches!(outcome, Ok(Stored::Done(_)));
+                assert!(outcomes.iter().all(done), "{outcomes:?}");
+            },
         },
         Act {
             name: "lock",

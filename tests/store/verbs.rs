@@ -1,11 +1,10 @@
 //! Each verb, by its rules, in one process.
 
-use std::time::Duration;
-
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast::{
-    Acquired, Counted, Error, Expect, Item, Options, Store, Stored, Ttl, Update, Wait, Write,
+    Acquired, BatchItem, Counted, Error, Expect, Item, Options, Store, Stored, Sync, Ttl, Update,
+    Wait, Write,
 };
 use holdfast_tests::{HandClock, dir, open, small};
 
@@ -487,4 +486,54 @@ fn a_store_that_compresses_gives_back_what_was_written() {
     drop(store);
     std::fs::remove_file(dir.path().join("meta")).unwrap();
     check(&open(dir.path(), &other));
+}
+
+#[test]
+fn several_values_are_written_and_read_each_for_itself() {
+    let dir = dir();
+    let store = open(dir.path(), &Options { sync: Some(Sync::None), ..small() });
+    let how = Write { flags: 2, ttl: Ttl::Never, ..Write::default() };
+    let keys: Vec<Vec<u8>> = (0..100u32).map(|i| format!("key {i}").into_bytes()).collect();
+    let much = vec![0; (1 << 20) + 1];
+    let mut items: Vec<BatchItem> =
+        keys.iter().map(|key| BatchItem { key, value: &key[4..], how }).collect();
+    items[3].value = &much;
+    items[4].key = b"";
+    items[5].how.expect = Expect::Present;
+    let rounds = || store.stats().unwrap().sync_rounds;
+    let before = rounds();
+    let outcomes = store.set_many(&items).unwrap();
+    assert_eq!(rounds(), before, "nobody asked for the disk");
+    let mut last = 0;
+    for (i, outcome) in outcomes.into_iter().enumerate() {
+        match (i, outcome) {
+            (3, Err(Error::TooLarge { .. })) | (4, Err(Error::Invalid(_))) => {}
+            (5, Ok(Stored::Missing)) => {}
+            (_, Ok(Stored::Done(version))) if version > last => last = version,
+            (_, other) => panic!("item {i}: {other:?}"),
+        }
+    }
+    items[50].how.sync = true;
+    assert_eq!(store.set_many(&items).unwrap().len(), 100);
+    assert_eq!(rounds(), before + 1, "one round for all");
+
+    let mut asked: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    asked.extend([&b""[..], b"key 7", b"nothing"]);
+    let mut calls = 0;
+    store
+        .get_many(&asked, &mut |i, found| {
+            assert_eq!(i, calls, "in their order");
+            calls += 1;
+            match (i, found) {
+                (3 | 4 | 5 | 102, Ok(None)) | (100, Err(Error::Invalid(_))) => {}
+                (_, Ok(Some((item, bytes)))) => {
+                    assert_eq!((bytes, item.flags), (&asked[i][4..], 2));
+                    assert_eq!(item.value_len, bytes.len() as u64);
+                }
+                (_, other) => panic!("key {i}: {other:?}"),
+            }
+        })
+        .unwrap();
+    assert_eq!(calls, 103);
+    assert_eq!(store.stats().unwrap().gets, 102);
 }

@@ -26,6 +26,8 @@ pub enum Act {
     Count = 5,
     /// Writes a value that soon expires, of which only wholeness is known.
     Fleeting = 6,
+    /// Adds one to a number that all writers share, without a lock.
+    Increment = 7,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,7 @@ impl Event {
             4 => Act::LockedPut,
             5 => Act::Count,
             6 => Act::Fleeting,
+            7 => Act::Increment,
             other => panic!("act {other}"),
         };
         Event { phase, act, key: word(8), counter: word(16), at_ns: word(24) }
@@ -94,6 +97,10 @@ pub fn own_key(writer: u64, key: u64) -> Vec<u8> {
 
 pub fn shared_key(key: u64) -> Vec<u8> {
     format!("shared {key}").into_bytes()
+}
+
+pub fn number_key(key: u64) -> Vec<u8> {
+    format!("number {key}").into_bytes()
 }
 
 pub fn fleeting_key(key: u64) -> Vec<u8> {

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use holdfast::{Acquired, Error, Expect, Held, Options, Store, Stored, Ttl, Wait};
+use holdfast::{Acquired, Counted, Error, Expect, Held, Options, Store, Stored, Ttl, Wait, Write};
 use holdfast_tests::killing::{
-    Act, Event, KEYS, Phase, SHARED, WRITERS, counter_of, fleeting_key, now_ns, own_key,
-    shared_key, value,
+    Act, Event, KEYS, Phase, SHARED, WRITERS, counter_of, fleeting_key, now_ns, number_key,
+    own_key, shared_key, value,
 };
 use holdfast_tests::{Rng, process};
 
@@ -120,15 +120,17 @@ impl Writer {
 
     fn run(mut self) {
         loop {
-            let act = match self.rng.below(20) {
+            let act = match self.rng.below(22) {
                 0..9 => Act::Put,
                 9..11 => Act::Delete,
                 11..13 => Act::Touch,
                 13..16 => Act::LockedPut,
                 16..18 => Act::Count,
+                18..20 => Act::Increment,
                 _ => Act::Fleeting,
             };
-            let key = self.rng.below(if act == Act::Count { SHARED } else { KEYS });
+            let shared = matches!(act, Act::Count | Act::Increment);
+            let key = self.rng.below(if shared { SHARED } else { KEYS });
             self.counter += 1;
             self.say(Phase::Intent, act, key);
             match self.act(act, key) {
@@ -158,6 +160,11 @@ impl Writer {
                 assert!(matches!(stored, Stored::Done(_)), "{stored:?} under the lock");
             }
             Act::Count => self.count(&shared_key(which))?,
+            Act::Increment => {
+                let how = Write { ttl: Ttl::Never, ..Write::default() };
+                let counted = self.store.increment(&number_key(which), 1, Some(1), &how)?;
+                assert!(matches!(counted, Counted::Done { .. }), "{counted:?}");
+            }
             Act::Fleeting => {
                 let (key, ttl) = (fleeting_key(which), Ttl::Millis(20 + self.rng.below(300)));
                 self.store.set(&key, &value(&key, self.counter), 7, ttl)?;
