@@ -344,6 +344,12 @@
 #define HOLDFAST_SIPHASH 16
 
 /**
+ * holdfast_options.flags: a full new store drops old values that nobody reads, as a cache does,
+ * instead of refusing new ones. Not for sessions that somebody still needs.
+ */
+#define HOLDFAST_EVICT 64
+
+/**
  * holdfast_options.flags: a new store compresses values (LZ4) of 512 bytes and more where that
  * saves at least an eighth: less disk and page cache for some time of the processor's. Lengths,
  * max_value_bytes too, are those of the values as you know them.
@@ -798,6 +804,10 @@ typedef struct holdfast_config {
     uint32_t pending_max_processes;
     /** 1 = values are stored as they are, 2 = compressed where that makes them smaller. */
     uint32_t compress;
+    /** 1 = a full store refuses new values, 2 = it drops old ones that nobody reads. */
+    uint32_t evict;
+    /** 0. */
+    uint32_t reserved;
 } holdfast_config;
 
 /**
@@ -895,6 +905,10 @@ typedef struct holdfast_stats {
     uint64_t moved_bytes;
     /** Segments that were emptied and given back. */
     uint64_t segments_emptied;
+    /** 1 = a full store drops old values that nobody reads, see HOLDFAST_EVICT. */
+    uint64_t evict;
+    /** Values dropped for that reason before they had expired. */
+    uint64_t evicted;
     /** Bytes of the control words (the file `meta`). */
     uint64_t meta_bytes;
     /**

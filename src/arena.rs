@@ -72,6 +72,8 @@ pub(crate) mod word {
     /// Since when more is free than is needed; 0 = it is not.
     pub(crate) const PLENTY_SINCE_MS: u64 = 0x518;
     pub(crate) const SWEEP_LATCH: u64 = 0x520; // 32 bits
+    /// The largest EVICTED_UNTIL, in the low 48 bits; above it a count of changes.
+    pub(crate) const EVICT_HORIZON: u64 = 0x528;
 
     /// Held by whoever changes `super`, 32 bits.
     pub(crate) const SUPER_LATCH: u64 = 0x600;
@@ -84,7 +86,7 @@ pub(crate) mod word {
     pub(crate) const FLUSH_SEQ: u64 = 0x640;
     /// When everything will be gone, unix ms; 0 = not planned; else see `store::flush`.
     pub(crate) const FLUSH_AT: u64 = 0x648;
-    /// Sync mode 8 | compress 8.
+    /// Sync mode 8 | compress 8 | evict 8.
     pub(crate) const MODES: u64 = 0x650;
     pub(crate) const SYNC_INTERVAL_MS: u64 = 0x658;
     pub(crate) const DEFAULT_TTL_MS: u64 = 0x660;
@@ -134,13 +136,14 @@ pub(crate) mod segment {
     pub(crate) const LIVE: u64 = 8;
     pub(crate) const NEXT_LOOK_MS: u64 = 16;
     pub(crate) const ROUND: u64 = 24;
-    /// Segments of the run that starts here, or 0, 32 | lines in use when it was sealed 32.
+    /// Segments of the run that starts here, or 0, 24 | 1 = what is in it was moved here 8 | lines in
+    /// use when it was sealed 16 | lines up to which it has been emptied 16.
     pub(crate) const EXTENT: u64 = 32;
     pub(crate) const ACTIVATION_SEQ: u64 = 40;
     /// If something here waits for older segments to go: the oldest one when it was last walked.
     pub(crate) const OLDEST_SEEN: u64 = 48;
-    /// Up to here it has been emptied; 0 = not begun.
-    pub(crate) const SWEPT_TO: u64 = 56;
+    /// The latest end of life among what was evicted from it, unix ms; 0 = nothing was.
+    pub(crate) const EVICTED_UNTIL: u64 = 56;
 }
 
 /// Words of the session lock table.
@@ -191,6 +194,7 @@ pub(crate) enum Count {
     SyncRounds,
     WrittenLines,
     MovedLines,
+    Evicted,
     Drained,
 }
 
@@ -339,6 +343,7 @@ impl Arena {
         Config {
             sync: self.sync_mode(),
             compress: self.compresses(),
+            evict: self.evicts(),
             sync_interval_ms: self.sync_interval_ms(),
             max_value_bytes: self.max_value_bytes(),
             default_ttl_ms: self.meta.load(word::DEFAULT_TTL_MS),
@@ -359,6 +364,12 @@ impl Arena {
     #[inline]
     pub(crate) fn compresses(&self) -> bool {
         self.meta.load(word::MODES) >> 8 & 0xff != 0
+    }
+
+    /// Are old values dropped when the store is full?
+    #[inline]
+    pub(crate) fn evicts(&self) -> bool {
+        self.meta.load(word::MODES) >> 16 & 0xff != 0
     }
 
     pub(crate) fn sync_interval_ms(&self) -> u64 {

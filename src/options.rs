@@ -70,6 +70,9 @@ pub struct Options {
     /// Compress values (LZ4) where that saves space: less disk and page cache for some time of the
     /// processor's. Default: no. Values are read whatever the setting was when they were written.
     pub compress: Option<bool>,
+    /// What a full store does with a new value: drop old ones that nobody reads (`true`), as a cache
+    /// does, or refuse it (`false`, the default), so that no session is lost.
+    pub evict: Option<bool>,
     /// A test's clock in place of the machine's.
     pub clock: Option<Arc<dyn Clock>>,
     /// A test's disk in place of the operating system's.
@@ -93,6 +96,7 @@ impl Default for Options {
             max_processes: None,
             hash: None,
             compress: None,
+            evict: None,
             clock: None,
             disk: None,
         }
@@ -148,6 +152,8 @@ pub struct Config {
     pub hash: HashKind,
     /// Are values compressed when they are written?
     pub compress: bool,
+    /// Are old values that nobody reads dropped when the store is full?
+    pub evict: bool,
     /// The `max_bytes` that the store gets from its next opener who is alone; 0 = none waits.
     pub pending_max_bytes: u64,
     /// The `max_processes` that waits in the same way; 0 = none waits.
@@ -161,6 +167,8 @@ pub struct ConfigChange {
     pub sync: Option<Sync>,
     /// Compress values that are written from now on?
     pub compress: Option<bool>,
+    /// Drop old values that nobody reads when the store is full?
+    pub evict: Option<bool>,
     /// At most a day.
     pub sync_interval_ms: Option<u64>,
     /// 0 = for ever. Values that are there keep their lifetimes.
@@ -212,6 +220,7 @@ impl Options {
             max_processes,
             hash: self.hash.unwrap_or_default(),
             compress: self.compress.unwrap_or_default(),
+            evict: self.evict.unwrap_or_default(),
             pending_max_bytes: 0,
             pending_max_processes: 0,
         })
@@ -231,6 +240,7 @@ impl Options {
             || other(self.max_processes, has.max_processes)
             || other(self.hash, has.hash)
             || other(self.compress, has.compress)
+            || other(self.evict, has.evict)
     }
 }
 
@@ -240,6 +250,7 @@ impl Config {
         let mut new = *self;
         new.sync = change.sync.unwrap_or(new.sync);
         new.compress = change.compress.unwrap_or(new.compress);
+        new.evict = change.evict.unwrap_or(new.evict);
         if let Some(ms) = change.sync_interval_ms {
             within("sync_interval_ms", ms, 1, SYNC_INTERVAL_MAX_MS)?;
             new.sync_interval_ms = ms;

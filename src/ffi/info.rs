@@ -119,6 +119,8 @@ fn c_stats(stats: &Stats) -> holdfast_stats {
         written_bytes: stats.written_bytes,
         moved_bytes: stats.moved_bytes,
         segments_emptied: stats.segments_emptied,
+        evict: stats.evict as u64,
+        evicted: stats.evicted,
         meta_bytes: stats.meta_bytes,
         data_resident_bytes: stats.data_resident_bytes,
         index_resident_bytes: stats.index_resident_bytes,

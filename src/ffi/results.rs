@@ -72,6 +72,9 @@ pub const HOLDFAST_FORCE_FILESYSTEM: u32 = 4;
 pub const HOLDFAST_NO_THREAD: u32 = 8;
 /// holdfast_options.flags: a new store hashes keys with SipHash-1-3: for keys from strangers.
 pub const HOLDFAST_SIPHASH: u32 = 16;
+/// holdfast_options.flags: a full new store drops old values that nobody reads, as a cache does,
+/// instead of refusing new ones. Not for sessions that somebody still needs.
+pub const HOLDFAST_EVICT: u32 = 64;
 /// holdfast_options.flags: a new store compresses values (LZ4) of 512 bytes and more where that
 /// saves at least an eighth: less disk and page cache for some time of the processor's. Lengths,
 /// max_value_bytes too, are those of the values as you know them.

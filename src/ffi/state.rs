@@ -83,6 +83,7 @@ fn rust_change(asked: &holdfast_config) -> Result<ConfigChange> {
     Ok(ConfigChange {
         sync: boundary::sync_mode(asked.sync, "change.sync")?,
         compress: switch(asked.compress, "change.compress")?,
+        evict: switch(asked.evict, "change.evict")?,
         sync_interval_ms: number(asked.sync_interval_ms),
         default_ttl_ms: lifetime("default_ttl_ms", asked.default_ttl_ms)?,
         max_ttl_ms: lifetime("max_ttl_ms", asked.max_ttl_ms)?,
@@ -122,6 +123,8 @@ fn c_config(config: &Config) -> holdfast_config {
         pending_max_bytes: config.pending_max_bytes,
         pending_max_processes: config.pending_max_processes,
         compress: 1 + config.compress as u32,
+        evict: 1 + config.evict as u32,
+        reserved: 0,
     }
 }
 

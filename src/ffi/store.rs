@@ -149,6 +149,7 @@ fn rust_options(asked: &holdfast_options) -> Result<Options> {
         thread: !has(HOLDFAST_NO_THREAD),
         hash: has(HOLDFAST_SIPHASH).then_some(HashKind::Sip13),
         compress: has(HOLDFAST_COMPRESS).then_some(true),
+        evict: has(HOLDFAST_EVICT).then_some(true),
         sync: boundary::sync_mode(asked.sync, "options.sync")?,
         sync_interval: duration(asked.sync_interval_ms),
         max_bytes: number(asked.max_bytes),

@@ -198,6 +198,10 @@ pub struct holdfast_config {
     pub pending_max_processes: u32,
     /// 1 = values are stored as they are, 2 = compressed where that makes them smaller.
     pub compress: u32,
+    /// 1 = a full store refuses new values, 2 = it drops old ones that nobody reads.
+    pub evict: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// A key and what is known of its value, as a scan or a range gives it. Made by the library, which
@@ -384,6 +388,10 @@ pub struct holdfast_stats {
     pub moved_bytes: u64,
     /// Segments that were emptied and given back.
     pub segments_emptied: u64,
+    /// 1 = a full store drops old values that nobody reads, see HOLDFAST_EVICT.
+    pub evict: u64,
+    /// Values dropped for that reason before they had expired.
+    pub evicted: u64,
     /// Bytes of the control words (the file `meta`).
     pub meta_bytes: u64,
     /// Of data_bytes those that are in memory (the page cache), whichever process brought them
@@ -549,7 +557,7 @@ versioned! {
     holdfast_range_options: 72,
     holdfast_page: 24,
     holdfast_stats: 312,
-    holdfast_config: 72,
+    holdfast_config: 80,
     holdfast_write_options: 48,
     holdfast_batch_item: 64,
 }

@@ -75,6 +75,18 @@ impl Slot {
         (self.0 ^ other.0) & !FREQUENCY == 0
     }
 
+    /// How often it was read, as far as anybody noted: 0 to 3.
+    #[inline]
+    pub(crate) fn frequency(self) -> u64 {
+        self.0 & FREQUENCY
+    }
+
+    /// Read so often.
+    #[inline]
+    pub(crate) fn with_frequency(self, times: u64) -> Slot {
+        Slot(self.0 & !FREQUENCY | times.min(FREQUENCY))
+    }
+
     /// Read as often as another, as far as anybody noted.
     pub(crate) fn with_frequency_of(self, other: Slot) -> Slot {
         Slot(self.0 & !FREQUENCY | other.0 & FREQUENCY)

@@ -196,9 +196,9 @@ fn begin(arena: &Arena, segment: u64, incarnation: u32, kind: u8, run: u64) {
     // What deaths left in the count was never alive here.
     let left = arena.meta.swap(row + segment::LIVE, 0);
     arena.meta.add(word::LIVE_LINES, left.wrapping_neg());
-    arena.meta.store(row + segment::SWEPT_TO, 0);
     arena.meta.store(row + segment::NEXT_LOOK_MS, 0);
     arena.meta.store(row + segment::EXTENT, 0);
+    arena.meta.store(row + segment::EVICTED_UNTIL, 0);
     arena.meta.store(row + segment::ACTIVATION_SEQ, seq);
 }
 
@@ -381,6 +381,10 @@ fn activate_counted(arena: &Arena, lane: u32) -> Result<u64> {
             arena.meta.store(word::FREE_HINT, segment + 1);
         }
         begin(arena, segment, now.incarnation(), KIND_PLAIN, 0);
+        if lane as u64 == arena.geometry.survivor_lane() {
+            let at = arena.geometry.segment(segment) + segment::EXTENT;
+            arena.meta.store(at, MOVED);
+        }
         return Ok(segment);
     }
     Err(full(arena))
@@ -489,20 +493,47 @@ pub(crate) fn publish_run(arena: &Arena, first: u64, count: u64) {
 /// How many segments the run that starts here has, 1 for a plain segment; bounded by the store.
 pub(crate) fn run_length(arena: &Arena, segment: u64) -> u64 {
     let extent = arena.meta.load(arena.geometry.segment(segment) + segment::EXTENT);
-    (extent & 0xffff_ffff).clamp(1, arena.geometry.segments - segment)
+    (extent & 0xff_ffff).clamp(1, arena.geometry.segments - segment)
+}
+
+fn extent(arena: &Arena, segment: u64) -> u64 {
+    arena.meta.load(arena.geometry.segment(segment) + segment::EXTENT)
 }
 
 /// Notes how far a segment goes: in segments if it is the head of a run, in lines if it is sealed.
+/// Only for who holds the segment, as its lane or by its state.
 pub(crate) fn set_extent(arena: &Arena, segment: u64, run: u64, lines: u64) {
-    arena.meta.store(arena.geometry.segment(segment) + segment::EXTENT, run | lines << 32);
+    let moved = extent(arena, segment) & MOVED;
+    let at = arena.geometry.segment(segment) + segment::EXTENT;
+    arena.meta.store(at, run | moved | lines << 32);
+}
+
+const MOVED: u64 = 1 << 24;
+
+/// Is what is in it there because the sweep moved it?
+pub(crate) fn has_moved(arena: &Arena, segment: u64) -> bool {
+    extent(arena, segment) & MOVED != 0
 }
 
 /// Lines that were written, when it was sealed; all that fit if nobody noted it.
 pub(crate) fn used_lines(arena: &Arena, segment: u64) -> u64 {
-    match arena.meta.load(arena.geometry.segment(segment) + segment::EXTENT) >> 32 {
+    match extent(arena, segment) >> 32 & 0xffff {
         0 => capacity(arena),
         used => used.min(capacity(arena)),
     }
+}
+
+/// Up to where it has been emptied, bytes into `data`; the place of its header if that was not begun.
+pub(crate) fn swept_to(arena: &Arena, segment: u64) -> u64 {
+    start(arena, segment) + (extent(arena, segment) >> 48) * LINE
+}
+
+/// Notes it, for who holds the segment by its state.
+pub(crate) fn set_swept_to(arena: &Arena, segment: u64, at: u64) {
+    let lines = at.saturating_sub(start(arena, segment)) / LINE;
+    let rest = extent(arena, segment) & ((1 << 48) - 1);
+    let row_at = arena.geometry.segment(segment) + segment::EXTENT;
+    arena.meta.store(row_at, rest | (lines & 0xffff) << 48);
 }
 
 /// Ends what a dead process began: half-swept segments are whole, unpublished runs are free.

@@ -169,10 +169,24 @@ fn judge(
     if !holds {
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     }
+    let reads = out.is_some();
     Ok(match take(arena, slot_at, slot, header, out)? {
         Look::Again => Judged::Moved,
+        Look::Hit(item) if reads && arena.evicts() => {
+            note_read(arena, slot_at, slot);
+            Judged::Mine(Look::Hit(item))
+        }
         look => Judged::Mine(look),
     })
+}
+
+/// For the eviction: a value that is read stays longer. Lost if the slot changed meanwhile.
+#[inline]
+fn note_read(arena: &Arena, slot_at: u64, slot: Slot) {
+    let noted = slot.with_frequency(slot.frequency() + 1);
+    if noted != slot {
+        let _ = arena.index.cas(slot_at, slot.0, noted.0);
+    }
 }
 
 /// Takes what is behind a slot, once its header was found to hold: its value, if wanted, and what
@@ -406,7 +420,12 @@ pub(super) fn end_in_place(arena: &Arena, current: &Current) {
 /// Until when an older version of this key could come back if the new record were dropped.
 fn shadow(arena: &Arena, found: &Found, now_ms: u64) -> u32 {
     let own = match found {
-        Found::Absent => 0,
+        // One that was evicted may have been there.
+        Found::Absent => match sweep::evict_horizon(arena) {
+            u64::MAX => record::FOR_EVER,
+            until if until > now_ms => record::shadow_of(until),
+            _ => 0,
+        },
         Found::Present(current) if life::is_flushed(arena, current.header.seq) => 0,
         Found::Present(current) => {
             record::shadow_of(current.expires_ms).max(current.header.shadows_until)
@@ -470,7 +489,13 @@ fn write(
         change.lane = Some(lane.number());
         change.new_slot = match deletes {
             true => Table::emptied(&arena.index, slot_at),
-            false => Slot::new(key.hash, lane.offset(), lines, lane.incarnation()).0,
+            false => {
+                let new = Slot::new(key.hash, lane.offset(), lines, lane.incarnation());
+                match found {
+                    Found::Present(old) => new.with_frequency_of(old.slot).0,
+                    _ => new.0,
+                }
+            }
         };
         stripe.arm(&change);
         lane.commit(first, lines);
@@ -578,6 +603,11 @@ fn delete_once(
         }
         Found::Damaged { .. } if expected.is_none() => {}
         Found::Damaged { .. } => return Err(damaged(arena)),
+        Found::Absent if !in_place && sweep::evict_horizon(arena) > now => {
+            // One that was evicted may come back after a power loss: it is not to.
+            bury(arena, &stripe, key, &found, now)?;
+            return Ok(Stored::Missing);
+        }
         _ => return Ok(Stored::Missing),
     }
     Ok(Stored::Done(bury(arena, &stripe, key, &found, now)?))

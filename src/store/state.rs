@@ -9,6 +9,7 @@ use super::attach;
 use super::superblock::Superblock;
 use crate::arena::{Arena, segment as row, word};
 use crate::error::Result;
+use crate::options::Config;
 use crate::sys::latch;
 
 /// The one who may change `super`.
@@ -66,6 +67,10 @@ fn catch_up(arena: &Arena) -> Result<Superblock> {
     Ok(superblock)
 }
 
+fn modes(config: &Config) -> u64 {
+    config.sync as u64 | (config.compress as u64) << 8 | (config.evict as u64) << 16
+}
+
 /// Makes `meta` say what `super` says. Every step can be repeated.
 pub(super) fn publish(arena: &Arena, superblock: &Superblock) {
     let config = &superblock.config;
@@ -74,7 +79,7 @@ pub(super) fn publish(arena: &Arena, superblock: &Superblock) {
         (word::DEFAULT_TTL_MS, config.default_ttl_ms),
         (word::MAX_VALUE_BYTES, config.max_value_bytes),
         (word::SYNC_INTERVAL_MS, config.sync_interval_ms),
-        (word::MODES, config.sync as u64 | (config.compress as u64) << 8),
+        (word::MODES, modes(config)),
         (word::PENDING_MAX_BYTES, config.pending_max_bytes),
         (word::PENDING_MAX_PROCESSES, config.pending_max_processes as u64),
     ] {

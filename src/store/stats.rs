@@ -68,6 +68,10 @@ pub struct Stats {
     pub moved_bytes: u64,
     /// Emptied by the sweep.
     pub segments_emptied: u64,
+    /// Old values that nobody reads are dropped when the store is full.
+    pub evict: bool,
+    /// Values dropped for that reason before they had expired.
+    pub evicted: u64,
     pub meta_bytes: u64,
     /// Of `data_bytes` those that are in memory, whichever process brought them there.
     pub data_resident_bytes: u64,
@@ -135,6 +139,8 @@ pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
         written_bytes: counted(Count::WrittenLines).saturating_mul(LINE),
         moved_bytes: counted(Count::MovedLines).saturating_mul(LINE),
         segments_emptied: counted(Count::Drained),
+        evict: config.evict,
+        evicted: counted(Count::Evicted),
         meta_bytes: arena.meta.usable(),
         data_resident_bytes: resident(arena, &arena.data, "data")?,
         index_resident_bytes: resident(arena, &arena.index, "index")?,

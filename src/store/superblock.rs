@@ -87,7 +87,12 @@ impl Superblock {
         put(&mut b, 0x008, self.id[0]);
         put(&mut b, 0x010, self.id[1]);
         put(&mut b, 0x018, MAJOR as u64 | (MINOR as u64) << 16);
-        put(&mut b, 0x030, c.sync as u64 | (c.hash as u64) << 8 | (c.compress as u64) << 16);
+        b[0x030..0x034].copy_from_slice(&[
+            c.sync as u8,
+            c.hash as u8,
+            c.compress as u8,
+            c.evict as u8,
+        ]);
         put(&mut b, 0x038, c.max_processes as u64);
         put(&mut b, 0x040, c.max_bytes);
         put(&mut b, 0x048, c.max_value_bytes);
@@ -139,15 +144,17 @@ impl Superblock {
             1 => HashKind::Sip13,
             other => return Err(wrong(format!("has an unknown hash {other}"))),
         };
-        let compress = match (get(b, 0x30) >> 16) as u8 {
-            0 => false,
-            1 => true,
-            other => return Err(wrong(format!("has an unknown compression {other}"))),
+        let switch = |at: usize, what: &str| match b[at] {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(wrong(format!("has an unknown {what} {other}"))),
         };
+        let (compress, evict) = (switch(0x32, "compression")?, switch(0x33, "eviction")?);
         let config = Config {
             sync,
             hash,
             compress,
+            evict,
             max_processes: get(b, 0x38) as u32,
             max_bytes: get(b, 0x40),
             max_value_bytes: get(b, 0x48),

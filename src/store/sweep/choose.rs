@@ -79,6 +79,11 @@ pub(super) fn is_movable(arena: &Arena, number: u64) -> bool {
         && segment::run_length(arena, number) == 1
 }
 
+/// Lines that are alive in a segment, as far as anybody knows.
+pub(super) fn alive(arena: &Arena, number: u64) -> u64 {
+    (segment::live_hint(arena, number) as i64).max(0) as u64
+}
+
 /// The segment to empty: the one with the least alive if at least `least` lines of it are dead, or
 /// the oldest if what only shadows waits for it to go.
 pub(super) fn victim(arena: &Arena, least: u64) -> Option<u64> {
@@ -91,11 +96,10 @@ pub(super) fn victim(arena: &Arena, least: u64) -> Option<u64> {
     (0..arena.geometry.segments)
         .filter(|number| is_movable(arena, *number))
         .map(|number| {
-            let live = (segment::live_hint(arena, number) as i64).max(0) as u64;
             // An end that stayed empty because nothing fitted is no gain. No record takes more than
             // a quarter: what is shorter was cut off.
             let used = segment::used_lines(arena, number).max(segment::capacity(arena) / 4 * 3);
-            (used.saturating_sub(live), number)
+            (used.saturating_sub(alive(arena, number)), number)
         })
         .filter(|(dead, _)| *dead >= least)
         .max()
@@ -135,9 +139,7 @@ pub(super) fn window(arena: &Arena, count: u64) -> Option<u64> {
     let cost = |number: u64| match segment::state(arena, number).kind() {
         FREE => Some(0),
         ACTIVE => Some(segment::capacity(arena)),
-        SEALED if is_movable(arena, number) => {
-            Some((segment::live_hint(arena, number) as i64).max(0) as u64)
-        }
+        SEALED if is_movable(arena, number) => Some(alive(arena, number)),
         _ => None,
     };
     let costs: Vec<Option<u64>> = (0..arena.geometry.segments).map(cost).collect();

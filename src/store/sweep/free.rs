@@ -1,6 +1,6 @@
 //! Emptied segments on their way to being free, and free ones on their way back to the filesystem.
 
-use super::{sync, target};
+use super::{evict, sync, target};
 use crate::arena::{Arena, segment as row, word};
 use crate::log::segment::{self, BARE, BODY, DRAINED, FREE, SWEEPING, State, ZEROED};
 use crate::sys::clock;
@@ -35,6 +35,7 @@ pub(in crate::store) fn advance(arena: &Arena) -> u64 {
     }
     if freed > 0 {
         arena.meta.add(word::FREE_SEGMENTS, freed);
+        evict::lower(arena);
     }
     waiting
 }
@@ -84,6 +85,7 @@ fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
         }
     }
     segment::set_extent(arena, number, 0, 0);
+    arena.meta.store(arena.geometry.segment(number) + row::EVICTED_UNTIL, 0);
     segment::change(arena, number, mine, freed_state(number, mine));
     if number < arena.meta.load(word::FREE_HINT) {
         arena.meta.store(word::FREE_HINT, number);

@@ -4,6 +4,7 @@
 //! - `visit` walks one segment and decides about each record in it: drop it, keep it, or append it
 //!   again elsewhere with its number and the next copy number.
 //! - `choose` says which segment is next: the one with the least in it, or the oldest.
+//! - `evict` is for caches: when too much is alive, what nobody reads is dropped.
 //! - `free` takes emptied segments through two rounds of sync: once what replaced their contents is
 //!   durable the magic is zeroed, and once that is durable they are free. Otherwise a power loss
 //!   could find them again and bring back what was deleted.
@@ -16,6 +17,7 @@
 //! Each holds a segment only by its state, so a death leaves a segment that anybody begins again.
 
 mod choose;
+mod evict;
 mod free;
 mod visit;
 
@@ -24,12 +26,13 @@ use std::time::{Duration, Instant};
 use super::sync;
 use crate::arena::{Arena, Count, segment as row, word};
 use crate::error::{Error, Result};
-use crate::limits::{HELP_LINES, RESERVE};
+use crate::limits::{HELP_LINES, RESERVE, SWEEP_RECORDS};
 use crate::log::segment::{self, SEALED, SWEEPING};
 use crate::sys::{clock, latch};
 use choose::Age;
 use visit::{Budget, Outcome, Task};
 
+pub(super) use evict::horizon as evict_horizon;
 pub(super) use free::{advance, give_back};
 
 /// After a vain attempt to make room the next ones fail at once for this long.
@@ -153,11 +156,13 @@ pub(super) fn tend(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
     while !stop() {
         let waiting = advance(arena);
         let free = segment::free(arena);
-        if free >= target(arena) {
+        let crowded = evict::is_crowded(arena);
+        if free >= target(arena) && !crowded {
             break;
         }
-        let begun = match free + waiting < target(arena) {
-            true => step(arena, WORTH_PARTS, Budget::ALL)?,
+        let begun = match crowded {
+            true => evict_step(arena, Budget::ALL)?,
+            false if free + waiting < target(arena) => ahead(arena, Budget::ALL)?,
             false => Step::Nothing,
         };
         match begun {
@@ -171,10 +176,30 @@ pub(super) fn tend(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
+/// One step before room is needed: a cache drops something rather than move nearly everything.
+fn ahead(arena: &Arena, budget: Budget) -> Result<Step> {
+    match step(arena, WORTH_PARTS, budget)? {
+        Step::Nothing if arena.evicts() => evict_step(arena, budget),
+        other => Ok(other),
+    }
+}
+
+fn evict_step(arena: &Arena, budget: Budget) -> Result<Step> {
+    Ok(match evict::evict(arena, budget)? {
+        Some(outcome) if outcome.drained => Step::Drained,
+        Some(outcome) if outcome.no_room => Step::Nothing,
+        Some(_) => Step::Begun,
+        None => Step::Nothing,
+    })
+}
+
 /// A writer's share of the work, after a write of so many lines.
 #[inline]
 pub(super) fn help(arena: &Arena, lines: u64) -> Result<()> {
-    if segment::free(arena) < low(arena) { help_now(arena, lines) } else { Ok(()) }
+    match segment::free(arena) < low(arena) || evict::is_crowded(arena) {
+        true => help_now(arena, lines),
+        false => Ok(()),
+    }
 }
 
 #[cold]
@@ -184,7 +209,11 @@ fn help_now(arena: &Arena, lines: u64) -> Result<()> {
         return Ok(());
     }
     let budget = Budget { lines: HELP_LINES.max(8 * lines) };
-    match step(arena, WORTH_PARTS, budget)? {
+    let done = match evict::is_crowded(arena) {
+        true => evict_step(arena, budget)?,
+        false => ahead(arena, budget)?,
+    };
+    match done {
         Step::Begun => {}
         Step::Drained => {
             advance(arena);
@@ -248,6 +277,14 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
         let gained = scarce && step(arena, NEED_PARTS, Budget::ALL)? != Step::Nothing;
         if gained {
             continue;
+        }
+        // Of a cache something goes; what has expired first, as far as that is found soon.
+        let crowded = !segment::has_room_for(arena, wanted.lines);
+        if arena.evicts() && (scarce || crowded) {
+            let gain = lap(arena, SWEEP_RECORDS, Lap::Hinted, enough)?;
+            if gain.drained > 0 || enough() || evict_step(arena, Budget::ALL)? != Step::Nothing {
+                continue;
+            }
         }
         // Enough is free, but not side by side.
         if !scarce && wanted.segments > 1 && clear_window(arena, wanted.segments)? {

@@ -1,11 +1,11 @@
 //! One segment: each record in it is dropped, kept, or appended again elsewhere.
 
 use super::choose::{self, Age};
-use super::{count_expired, sync, unless_pinned};
+use super::{count_expired, evict, sync, unless_pinned};
 use crate::arena::{Arena, Count, segment as row, word};
 use crate::error::{Error, Result};
 use crate::index::Slot;
-use crate::log::record::{self, ENDED_MS, FOR_EVER, Header, TOMBSTONE};
+use crate::log::record::{self, ENDED_MS, FOR_EVER, Header, RUN, TOMBSTONE};
 use crate::log::segment::{self, ACTIVE, DRAINED, Need, SEALED, SWEEPING};
 use crate::log::{self, Lane, Walk, Walked};
 use crate::store::life::{self, Life};
@@ -23,6 +23,15 @@ pub(super) enum Task {
     Reap,
     /// Nothing stays: what is needed is appended again elsewhere.
     Empty,
+    /// The same, but what nobody reads is not needed.
+    Evict,
+}
+
+impl Task {
+    /// Is the segment to be empty at the end?
+    fn empties(self) -> bool {
+        self != Task::Reap
+    }
 }
 
 /// How far one visit that empties a segment goes.
@@ -92,7 +101,10 @@ pub(super) fn visit(
             // Before the walk, so that an earlier end that comes meanwhile is seen the next time.
             arena.meta.store(at + row::NEXT_LOOK_MS, u64::MAX);
             // A run is never moved.
-            let task = if choose::is_run(arena, number) { Task::Reap } else { task };
+            let task = match task {
+                Task::Empty if choose::is_run(arena, number) => Task::Reap,
+                task => task,
+            };
             let mut visit = Visit::new(arena, number, task, age);
             let mut outcome = unless_pinned(visit.walk(budget).map(Some));
             match &mut outcome {
@@ -114,9 +126,7 @@ pub(super) fn visit(
             }
             if let Ok(Some(done)) = &outcome {
                 count_expired(arena, done.expired);
-                if done.shadow_lines > segment::capacity(arena) / SHADOW_PARTS
-                    && task == Task::Empty
-                {
+                if done.shadow_lines > segment::capacity(arena) / SHADOW_PARTS && task.empties() {
                     arena.meta.store(word::AGE_PRESSURE, 1);
                 }
             }
@@ -129,7 +139,7 @@ pub(super) fn visit(
 /// Leaves the hints by which the next lap knows whether to come here again.
 fn remember(arena: &Arena, number: u64, task: Task, done: &Outcome, hint: u64, age: &Age) {
     let at = arena.geometry.segment(number);
-    if task == Task::Empty && !done.ended {
+    if task.empties() && !done.ended {
         arena.meta.store(at + row::NEXT_LOOK_MS, 0);
         return;
     }
@@ -187,10 +197,9 @@ impl<'a> Visit<'a> {
             }
             return Ok(std::mem::take(&mut self.outcome));
         };
-        let row_at = arena.geometry.segment(number);
         let mut walk = Walk::new(arena, number, &header, arena.data.usable());
-        if self.task == Task::Empty {
-            walk.skip_to(arena.meta.load(row_at + row::SWEPT_TO));
+        if self.task.empties() {
+            walk.skip_to(segment::swept_to(arena, number));
         }
         let mut lines = 0;
         while let Some(record) = walk.next() {
@@ -200,9 +209,9 @@ impl<'a> Visit<'a> {
             match self.weigh(&record) {
                 Ok(()) => {}
                 // What was moved is moved; the rest waits for room.
-                Err(Error::Full(_) | Error::NoSpace(_)) if self.task == Task::Empty => {
+                Err(Error::Full(_) | Error::NoSpace(_)) if self.task.empties() => {
                     self.outcome.no_room = true;
-                    arena.meta.store(row_at + row::SWEPT_TO, record.at);
+                    segment::set_swept_to(arena, number, record.at);
                     return Ok(std::mem::take(&mut self.outcome));
                 }
                 Err(other) => return Err(other),
@@ -211,13 +220,13 @@ impl<'a> Visit<'a> {
                 break;
             }
             lines += record.header.lines as u64;
-            if lines >= budget.lines && self.task == Task::Empty {
-                arena.meta.store(row_at + row::SWEPT_TO, walk.at());
+            if lines >= budget.lines && self.task.empties() {
+                segment::set_swept_to(arena, number, walk.at());
                 return Ok(std::mem::take(&mut self.outcome));
             }
         }
         self.outcome.ended = true;
-        arena.meta.store(row_at + row::SWEPT_TO, 0);
+        segment::set_swept_to(arena, number, 0);
         Ok(std::mem::take(&mut self.outcome))
     }
 
@@ -278,7 +287,10 @@ impl<'a> Visit<'a> {
                 self.stays(at.filter(|at| *at != 0).map(|at| at.max(self.doubt_until)));
                 Ok(())
             }
-            _ => self.move_live(&stripe, slot_at, slot, met, word),
+            _ if self.task == Task::Empty => {
+                self.move_live(&stripe, slot_at, slot.frequency(), met, word)
+            }
+            at => self.weigh_reads(&stripe, slot_at, slot, met, word, at.map_or(0, |(at, _)| at)),
         }
     }
 
@@ -293,16 +305,55 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
+    /// A live record of a store that is a cache: was it read since it came here?
+    fn weigh_reads(
+        &mut self,
+        stripe: &Stripe,
+        slot_at: u64,
+        slot: Slot,
+        met: &Walked,
+        word: u64,
+        expires_ms: u64,
+    ) -> Result<()> {
+        let (arena, header) = (self.arena, &met.header);
+        let reads = slot.frequency();
+        if reads > 0 {
+            // In the second queue each round costs a read; who comes into it begins anew.
+            let left = if segment::has_moved(arena, self.number) { reads - 1 } else { 0 };
+            if !header.is(RUN) {
+                return self.move_live(stripe, slot_at, left, met, word);
+            }
+            let _ = arena.index.cas(slot_at, slot.0, slot.with_frequency(reads - 1).0);
+            self.outcome.live_lines += header.lines as u64;
+            self.stays(None);
+            return Ok(());
+        }
+        // A copy hides the record that it was copied from as well.
+        let own = if header.copy == 0 { 0 } else { record::shadow_of(expires_ms) };
+        let shadow = Header { shadows_until: header.shadows_until.max(own), ..*header };
+        if !self.is_droppable(&shadow) {
+            self.append_tombstone(&shadow)?;
+        }
+        evict::raise(arena, self.number, expires_ms);
+        stripe.drop_slot(slot_at);
+        segment::account(arena, met.at, header.lines as u64, false);
+        arena.count(Count::Evicted);
+        Ok(())
+    }
+
+    /// Rule 1, or time: nothing older than this record can come back.
+    fn is_droppable(&self, header: &Header) -> bool {
+        (self.now > self.shadows_until_ms(header) && self.doubt_until == 0)
+            || self.age.is_oldest(self.arena, self.number, header.seq)
+    }
+
     /// A record that nobody can read any more: it goes if nothing older could come back, else a
     /// tombstone has to stand for it. `indexed`: it still has a slot.
     fn weigh_shadow(&mut self, met: &Walked, indexed: Option<(&Stripe, u64)>) -> Result<()> {
         let header = &met.header;
         let until = self.shadows_until_ms(header);
-        // Rule 1: nothing older than this record lies anywhere else in the log.
-        let droppable = (self.now > until && self.doubt_until == 0)
-            || self.age.is_oldest(self.arena, self.number, header.seq);
         let lines = record::lines(header.key_len as usize, 0);
-        if !droppable {
+        if !self.is_droppable(header) {
             self.outcome.shadow_lines += lines;
             if self.task == Task::Reap {
                 self.outcome.waits = true;
@@ -358,7 +409,7 @@ impl<'a> Visit<'a> {
         &mut self,
         stripe: &Stripe,
         slot_at: u64,
-        slot: Slot,
+        reads: u64,
         met: &Walked,
         expiry: u64,
     ) -> Result<()> {
@@ -382,7 +433,7 @@ impl<'a> Visit<'a> {
         let new = Slot::new(header.hash, lane.offset(), lines, lane.incarnation());
         let change = Change {
             slot_at,
-            new_slot: new.with_frequency_of(slot).0,
+            new_slot: new.with_frequency(reads).0,
             record_at: lane.offset(),
             seq: header.seq,
             lane: Some(lane.number()),
