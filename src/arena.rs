@@ -72,6 +72,10 @@ pub(crate) mod word {
     /// Since when more is free than is needed; 0 = it is not.
     pub(crate) const PLENTY_SINCE_MS: u64 = 0x518;
     pub(crate) const SWEEP_LATCH: u64 = 0x520; // 32 bits
+    /// As NO_ROOM_UNTIL_MS, for who was refused because too much is alive.
+    pub(crate) const NO_LIFE_UNTIL_MS: u64 = 0x530;
+    /// Lines that were alive then.
+    pub(crate) const NO_ROOM_LIVE: u64 = 0x538;
     /// The largest EVICTED_UNTIL, in the low 48 bits; above it a count of changes.
     pub(crate) const EVICT_HORIZON: u64 = 0x528;
 

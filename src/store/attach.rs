@@ -381,6 +381,7 @@ impl Alone<'_> {
                 word::FLUSHER_BEAT_MS,
                 word::NO_ROOM_UNTIL_MS,
                 word::NEXT_SWEEP_MS,
+                word::NO_LIFE_UNTIL_MS,
                 word::NO_VICTIM_UNTIL_MS,
                 word::PLENTY_SINCE_MS,
             ] {

@@ -236,6 +236,11 @@ impl Wanted {
     /// For who does not know before: a value of some kilobytes.
     pub(super) const LITTLE: Wanted = Wanted { segments: 1, lines: 64 };
 
+    /// The word that says until when it is no use to look for room of this kind again.
+    fn vain_until(self) -> u64 {
+        if self.lines == 0 { word::NO_ROOM_UNTIL_MS } else { word::NO_LIFE_UNTIL_MS }
+    }
+
     fn is_there(self, arena: &Arena) -> bool {
         segment::free(arena) >= RESERVE + self.segments
             && (self.segments == 1 || segment::has_run(arena, self.segments))
@@ -246,19 +251,29 @@ impl Wanted {
 /// Called when the store is full: gives back all that can be, until what is wanted is there. False:
 /// nothing came of it. One process at a time does this; the others wait for what it finds.
 pub(super) fn make_room(arena: &Arena, mut wanted: Wanted) -> Result<bool> {
-    if clock::mono_ms() < arena.meta.load(word::NO_ROOM_UNTIL_MS) {
+    let enough_free = Wanted { lines: 0, ..wanted };
+    // It is not for what is alive that it was refused; it may replace as much.
+    if !enough_free.is_there(arena) {
+        wanted.lines = 0;
+    }
+    if was_vain(arena, wanted) {
         return Ok(false);
     }
     let Some(_alone) = Alone::wait(arena, word::ROOM_LATCH) else { return Ok(false) };
-    if !(Wanted { lines: 0, ..wanted }).is_there(arena) {
-        // It was not for what is alive that it was refused; it may replace as much.
-        wanted.lines = 0;
-    }
     if give_room(arena, wanted)? {
         return Ok(true);
     }
-    arena.meta.store(word::NO_ROOM_UNTIL_MS, clock::mono_ms() + NO_ROOM_MS);
+    arena.meta.store(word::NO_ROOM_LIVE, arena.meta.load(word::LIVE_LINES));
+    arena.meta.store(wanted.vain_until(), clock::mono_ms() + NO_ROOM_MS);
     Ok(false)
+}
+
+/// Was the same in vain a moment ago, and has nothing ended since that would be worth a look?
+fn was_vain(arena: &Arena, wanted: Wanted) -> bool {
+    let live = arena.meta.load(word::LIVE_LINES) as i64;
+    let then = arena.meta.load(word::NO_ROOM_LIVE) as i64;
+    clock::mono_ms() < arena.meta.load(wanted.vain_until())
+        && live.saturating_add(segment::capacity(arena) as i64) > then
 }
 
 fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
