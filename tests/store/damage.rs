@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use holdfast::{Entry, Error, Options, Range, SCAN_DONE, Scan, Store, Stored, Ttl};
+use holdfast::{Entry, Error, Options, Range, SCAN_DONE, Scan, Store, Stored, Ttl, Write};
 use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{Rng, content, dir, memory_dir, open, seed, size, small};
 
@@ -22,12 +22,18 @@ fn options() -> Options {
         max_processes: Some(8),
         operation_timeout: Duration::from_millis(300),
         open_timeout: Duration::from_secs(2),
+        compress: Some(true),
         ..Options::default()
     }
 }
 
+/// One of many segments, and some that are compressed.
 fn value(i: u32) -> Vec<u8> {
-    content(i as u64, if i == 7 { 70_000 } else { 100 + i as usize * 37 })
+    let len = if i == 7 { 70_000 } else { 100 + i as usize * 37 };
+    match i % 3 {
+        0 => (0..).flat_map(|n| format!("{i}:{};", n % 17).into_bytes()).take(len).collect(),
+        _ => content(i as u64, len),
+    }
 }
 
 /// Everything that may be done with a store that may be damaged.
@@ -51,6 +57,25 @@ fn use_it(path: &Path) {
         assert!(pages <= 600, "a scan without an end");
     }
     let _ = store.range(&Range { values: true, ..Range::default() }, &mut right);
+    let keys: Vec<[u8; 4]> = (0..KEYS).map(u32::to_le_bytes).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    let _ = store.get_many(&keys, &mut |i, found| {
+        if let Ok(Some((_, bytes))) = found {
+            assert!(*bytes == value(i as u32), "a wrong value for key {i} of many");
+        }
+    });
+    for i in 12..15u32 {
+        if let Ok(Some(item)) = store.exists(&i.to_le_bytes()) {
+            assert!(item.value_len < 1 << 20, "{item:?}");
+        }
+        let appended = store.append(&i.to_le_bytes(), b"more", None, false);
+        if let Ok(Stored::Done(_)) = appended
+            && let Ok(Some(_)) = store.get(&i.to_le_bytes(), &mut read)
+        {
+            assert!(read == [&value(i)[..], b"more"].concat(), "appended to a wrong value");
+        }
+        let _ = store.increment(&i.to_le_bytes(), 1, None, &Write::default());
+    }
     let _ = store.stats();
     for i in 0..6u32 {
         let _ = store.set(&(i | 1 << 20).to_le_bytes(), &content(1, 900), 0, Ttl::Millis(1));

@@ -113,6 +113,42 @@ impl World {
         }
     }
 
+    /// Writes a value in one of the ways that there are: which keys, outcomes, and states then.
+    fn write(
+        &self,
+        rng: &mut Rng,
+        which: u64,
+        state: State,
+        how: &Write,
+        present: bool,
+    ) -> Vec<(u64, holdfast::Result<Stored>, State)> {
+        let (tag, len) = state.value.expect("a value");
+        let value = content(tag, len);
+        match rng.below(6) {
+            0 => {
+                let places: Vec<u64> = (0..3).map(|i| (which + i) % KEYS).collect();
+                let names: Vec<Vec<u8>> = places.iter().map(|which| key(*which)).collect();
+                let items: Vec<BatchItem> =
+                    names.iter().map(|key| BatchItem { key, value: &value, how: *how }).collect();
+                let outcomes = self.store().set_many(&items).expect("set_many");
+                places.into_iter().zip(outcomes).map(|(n, stored)| (n, stored, state)).collect()
+            }
+            1 => {
+                let step = Update::Write { value, flags: 0, ttl: None };
+                let stored =
+                    self.store().update(&key(which), None, how.sync, &mut |_| step.clone());
+                let expires_ms = if present { self.last(which).expires_ms } else { 0 };
+                vec![(which, stored, State { expires_ms, ..state })]
+            }
+            // Nothing more: the same value in another record.
+            2 if present => {
+                let stored = self.store().append(&key(which), b"", None, how.sync);
+                vec![(which, stored, self.last(which))]
+            }
+            _ => vec![(which, self.store().write(&key(which), &value, how), state)],
+        }
+    }
+
     /// One random operation.
     fn act(&mut self, rng: &mut Rng) {
         let which = rng.below(KEYS);
@@ -129,7 +165,8 @@ impl World {
         };
         let last = self.last(which);
         let present = last.value.is_some() && (last.expires_ms == 0 || last.expires_ms > now);
-        let mut after = None;
+        let mut changes = Vec::new();
+        let mut asked = false;
         match rng.below(100) {
             0..55 => {
                 let len = match rng.below(40) {
@@ -138,21 +175,26 @@ impl World {
                     _ => rng.below(1_500),
                 };
                 let (tag, len) = (rng.next(), len as usize);
-                match self.store().set(&key(which), &content(tag, len), 0, ttl) {
-                    Ok(Stored::Done(_)) => {
-                        after = Some(State { value: Some((tag, len)), expires_ms });
+                asked = rng.one_in(12);
+                let how = Write { ttl, sync: asked, ..Write::default() };
+                let state = State { value: Some((tag, len)), expires_ms };
+                for (which, stored, state) in self.write(rng, which, state, &how, present) {
+                    match stored {
+                        Ok(Stored::Done(_)) => changes.push((which, state)),
+                        Err(Error::Full(_)) => self.full += 1,
+                        other => panic!("{other:?}"),
                     }
-                    Err(Error::Full(_)) => self.full += 1,
-                    other => panic!("{other:?}"),
                 }
             }
             55..70 => match self.store().delete(&key(which), None, None) {
-                Ok(Stored::Done(_)) if present => after = Some(ABSENT),
+                Ok(Stored::Done(_)) if present => changes.push((which, ABSENT)),
                 Ok(Stored::Missing) if !present => {}
                 other => panic!("{other:?}"),
             },
             70..82 => match self.store().touch(&key(which), ttl, None) {
-                Ok(Stored::Done(_)) if present => after = Some(State { expires_ms, ..last }),
+                Ok(Stored::Done(_)) if present => {
+                    changes.push((which, State { expires_ms, ..last }));
+                }
                 Ok(Stored::Missing) if !present => {}
                 Err(Error::Full(_)) => self.full += 1,
                 other => panic!("{other:?}"),
@@ -173,8 +215,12 @@ impl World {
         if self.disk.syncs() != syncs {
             self.all_durable();
         }
-        if let Some(state) = after {
+        asked = asked && !changes.is_empty();
+        for (which, state) in changes {
             self.change(which, state);
+        }
+        if asked {
+            self.all_durable();
         }
     }
 

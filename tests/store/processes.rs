@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use holdfast::{Acquired, Counted, Error, Expect, Held, Options, Store, Stored, Ttl, Wait, Write};
+use holdfast::{
+    Acquired, Counted, Error, Expect, Held, Options, Store, Stored, Sync, Ttl, Wait, Write,
+};
 use holdfast_tests::killing::now_ns;
 use holdfast_tests::process::{self, Ended, Pid};
-use holdfast_tests::{dir, open, size, small};
+use holdfast_tests::{dir, memory_dir, open, size, small};
 
 const KEY: &str = "session";
 
@@ -328,12 +330,12 @@ fn processes_count_exactly_without_a_lock() {
 /// same compressed.
 #[test]
 fn processes_append_to_one_value_and_no_byte_is_lost() {
-    let times = size("HOLDFAST_APPENDS", 400);
-    for (compress, piece) in [(false, 10), (false, 300), (true, 40)] {
-        let dir = dir();
+    let times = size("HOLDFAST_APPENDS", 150);
+    for (compress, piece) in [(false, 10), (false, 200), (true, 40)] {
+        let dir = memory_dir();
         let options = Options {
-            max_bytes: Some(64 << 20),
-            max_value_bytes: Some(2 << 20),
+            max_value_bytes: Some(1 << 20),
+            sync: Some(Sync::None),
             compress: Some(compress),
             ..small()
         };
