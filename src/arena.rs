@@ -78,6 +78,9 @@ pub(crate) mod word {
     pub(crate) const NO_ROOM_LIVE: u64 = 0x538;
     /// The largest EVICTED_UNTIL, in the low 48 bits; above it a count of changes.
     pub(crate) const EVICT_HORIZON: u64 = 0x528;
+    /// Bytes of `index` with disk space behind every one of them.
+    pub(crate) const INDEX_BYTES: u64 = 0x580;
+    pub(crate) const GROWTH_LATCH: u64 = 0x588; // 32 bits
 
     /// Held by whoever changes `super`, 32 bits.
     pub(crate) const SUPER_LATCH: u64 = 0x600;
@@ -116,13 +119,17 @@ pub(crate) mod slot {
 pub(crate) mod stripe {
     pub(crate) const BYTES: u64 = 64;
     pub(crate) const LATCH: u64 = 0; // 32 bits
-    /// Where the stripe's part of the index is: offset in buckets 40 | log2 of buckets 8 | 16 change count.
+    /// Where the stripe's part of the index is: offset in buckets 40 | code of its size 8 | 16 change count.
     pub(crate) const TABLE: u64 = 8;
     /// Redo: armed 1 | lane 7 bits above | slot's place in the index (bytes / 8) in the upper 48.
     pub(crate) const REDO: u64 = 16;
     pub(crate) const REDO_SLOT: u64 = 24;
     pub(crate) const REDO_RECORD: u64 = 32;
     pub(crate) const REDO_SEQ: u64 = 40;
+    /// Slots in use; each death in between a change and its count leaves it off by one.
+    pub(crate) const USED: u64 = 48;
+    /// Searches that went all the way, since the table was made.
+    pub(crate) const LONG_WAYS: u64 = 56;
 }
 
 /// Words of a lane (one line).
@@ -209,8 +216,6 @@ pub(crate) struct Geometry {
     pub(crate) segments: u64,
     pub(crate) lanes: u64,
     pub(crate) slots: u64,
-    /// Buckets of each stripe of a new index; a power of two.
-    pub(crate) stripe_buckets: u64,
 }
 
 impl Geometry {
@@ -220,13 +225,11 @@ impl Geometry {
             .next_power_of_two()
             .min(SEGMENT_HIGH);
         let segments = config.max_bytes / segment_bytes;
-        let buckets = config.max_bytes / BYTES_PER_SLOT / BUCKET_SLOTS / STRIPES;
         Geometry {
             segment_bytes,
             segments,
             lanes: cores.clamp(1, LANES).min(segments / 8).max(1),
             slots: config.max_processes as u64,
-            stripe_buckets: buckets.max(2 * PROBE_BUCKETS).next_power_of_two(),
         }
     }
 
@@ -238,7 +241,6 @@ impl Geometry {
             segment_bytes: self.segment_bytes,
             segments,
             lanes: cores.clamp(1, LANES).min(segments / 8).max(self.lanes),
-            stripe_buckets: new.stripe_buckets.max(self.stripe_buckets),
             ..new
         }
     }
@@ -253,16 +255,15 @@ impl Geometry {
             && (1..=PROCESSES_MAX as u64).contains(&self.slots)
             && self.slots == config.max_processes as u64
             && (1..=LANES).contains(&self.lanes)
-            && self.stripe_buckets.is_power_of_two()
-            && self.stripe_buckets <= 1 << 24
     }
 
     pub(crate) fn data_bytes(&self) -> u64 {
         self.segments * self.segment_bytes
     }
 
-    pub(crate) fn index_bytes(&self) -> u64 {
-        STRIPES * self.stripe_buckets * BUCKET_SLOTS * 8
+    /// Address space for the index: for a store full of the smallest records, twice.
+    pub(crate) fn index_reserve(&self) -> u64 {
+        (self.data_bytes() / 4).next_multiple_of(4096) + INDEX_STEP
     }
 
     pub(crate) fn stripe(&self, stripe: u64) -> u64 {

@@ -40,10 +40,16 @@ pub const SEGMENTS_WANTED: u64 = 64;
 pub const STRIPES: u64 = 256;
 /// Slots in a bucket: one cache line.
 pub const BUCKET_SLOTS: u64 = 8;
-/// A key is in one of this many buckets after its home bucket, or nowhere.
-pub const PROBE_BUCKETS: u64 = 8;
-/// A new index has a slot for this many bytes of data.
-pub const BYTES_PER_SLOT: u64 = 256;
+/// A key is in one of this many buckets, its home and others behind it, or nowhere.
+pub const PROBE_BUCKETS: u64 = 12;
+/// A table of more buckets is probed in widening steps, one that is smaller bucket by bucket.
+pub const PROBE_NEXT: u64 = PROBE_BUCKETS * (PROBE_BUCKETS - 1) / 2;
+/// The index's file grows by this many bytes, or by a share of its size when that is more.
+pub const INDEX_STEP: u64 = 16 << 10;
+/// See [`INDEX_STEP`].
+pub const INDEX_SHARE: u64 = 64;
+/// How often a write makes the index larger for one key before it gives up.
+pub const GROWTH_TRIES: u64 = 8;
 /// Places to append at; about one per core.
 pub const LANES: u64 = 8;
 /// Segments that only deletes and the sweep may take.

@@ -12,12 +12,18 @@
 //! ```
 //!
 //! 0 is a slot that ends a search; 1 is one that was emptied in a bucket that others overflowed.
+//! Of the hash, bits 56-63 choose the stripe, 42-55 are the tag, 0-31 the place in the table.
+
+mod growth;
+
+pub(crate) use growth::{are_apart, find_gap};
 
 use std::ops::Range;
 
 use crate::arena::{Arena, stripe};
-use crate::limits::{BUCKET_SLOTS, LINE, PROBE_BUCKETS, STRIPES};
+use crate::limits::{BUCKET_SLOTS, LINE, PROBE_BUCKETS, PROBE_NEXT, STRIPES};
 use crate::sys::map::Map;
+use growth::{CODE_MAX, CODE_MIN, size, word};
 
 /// Ends a search.
 pub(crate) const EMPTY: u64 = 0;
@@ -114,56 +120,81 @@ pub(crate) fn stripe_of(hash: u64) -> u64 {
 }
 
 /// A stripe's table as its word described it at one moment.
+///
+/// Its number of buckets is one of those that `growth` names. A key's home is the bucket at its place in
+/// the order of the hash's low half, so that a larger table keeps the order of a smaller one.
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     at: u64,
-    mask: u64,
+    buckets: u64,
     /// The word itself: if it changes, a search that missed must start over.
     pub(crate) word: u64,
 }
 
 impl Table {
-    /// The word of a table of `buckets` (a power of two) at byte `at` of the index.
-    pub(crate) fn word_for(at: u64, buckets: u64) -> u64 {
-        (at / 64) << 24 | (buckets.trailing_zeros() as u64) << 16
-    }
-
     #[inline]
     pub(crate) fn of(arena: &Arena, which: u64) -> Option<Table> {
         Table::read(&arena.meta, &arena.index, arena.geometry.stripe(which))
+    }
+
+    /// Has the stripe this table yet? Else what was found in it, or not found, says nothing.
+    #[inline]
+    pub(crate) fn is_still(&self, arena: &Arena, which: u64) -> bool {
+        arena.meta.load(arena.geometry.stripe(which) + stripe::TABLE) == self.word
     }
 
     /// `None` if the word leads outside the index: it is damaged.
     #[inline]
     pub(crate) fn read(meta: &Map, index: &Map, stripe_at: u64) -> Option<Table> {
         let word = meta.load(stripe_at + stripe::TABLE);
-        let (at, log2) = ((word >> 24) * 64, word >> 16 & 0xff);
-        if log2 > 34 || !index.contains(at, 64 << log2) {
+        let (at, code) = ((word >> 24) * LINE, word >> 16 & 0xff);
+        if !(CODE_MIN..=CODE_MAX).contains(&code) || !index.contains(at, size(code) * LINE) {
             return None;
         }
-        Some(Table { at, mask: (1 << log2) - 1, word })
+        Some(Table { at, buckets: size(code), word })
     }
 
-    #[inline]
-    fn bucket(&self, hash: u64, i: u64) -> u64 {
-        self.at + ((hash.wrapping_add(i)) & self.mask) * 64
+    /// Where its buckets are in the index, bytes.
+    pub(crate) fn place(&self) -> Range<u64> {
+        self.at..self.at + self.buckets * LINE
+    }
+
+    /// How many slots there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.buckets * BUCKET_SLOTS
     }
 
     /// Asks for the bucket where a search for this hash begins.
     #[inline]
     pub(crate) fn prefetch(&self, index: &Map, hash: u64) {
-        index.prefetch(self.bucket(hash, 0), LINE);
+        index.prefetch(self.at + self.home(hash) * LINE, LINE);
     }
 
     /// Byte offsets of all slots, for walks.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
-        let at = self.at;
-        (0..(self.mask + 1) * BUCKET_SLOTS).map(move |i| at + i * 8)
+        self.place().step_by(8)
     }
 
-    /// How many slots there are.
-    pub(crate) fn len(&self) -> u64 {
-        (self.mask + 1) * BUCKET_SLOTS
+    #[inline]
+    fn home(&self, hash: u64) -> u64 {
+        ((hash & 0xffff_ffff) * self.buckets) >> 32
+    }
+
+    /// Byte offsets of the buckets that a key with this home may be in. The steps widen, so that
+    /// keys of neighbouring homes soon part ways: bucket by bucket, a table of 5,000 would have a
+    /// neighbourhood without room at two thirds of its load.
+    #[inline(always)]
+    fn probe(self, home: u64) -> impl Iterator<Item = u64> {
+        let widen = (self.buckets > PROBE_NEXT) as u64;
+        let mut next = home;
+        (0..PROBE_BUCKETS.min(self.buckets)).map(move |i| {
+            let at = self.at + next * LINE;
+            next += 1 + i * widen;
+            if next >= self.buckets {
+                next -= self.buckets;
+            }
+            at
+        })
     }
 
     /// Calls `found` with each occupied slot that has one of these tags: its place in the index and
@@ -171,7 +202,7 @@ impl Table {
     #[inline]
     pub(crate) fn tagged(&self, index: &Map, tags: Range<u64>, mut found: impl FnMut(u64, u64)) {
         let many = tags.end - tags.start;
-        for bucket in (0..=self.mask).map(|i| self.at + i * LINE) {
+        for bucket in self.place().step_by(LINE as usize) {
             for (s, word) in index.line(bucket).into_iter().enumerate() {
                 let slot = Slot(word);
                 if slot.tag_bits().wrapping_sub(tags.start) < many && slot.offset() != 0 {
@@ -190,8 +221,7 @@ impl Table {
         mut found: impl FnMut(u64, Slot) -> Option<T>,
     ) -> Option<T> {
         let wanted = tag(hash);
-        for i in 0..PROBE_BUCKETS {
-            let at = self.bucket(hash, i);
+        for at in self.probe(self.home(hash)) {
             let line = index.line(at);
             for (s, word) in line.into_iter().enumerate() {
                 let slot = Slot(word);
@@ -210,8 +240,11 @@ impl Table {
 
     /// A free slot for a hash; `None` if all the buckets that it may be in are full.
     pub(crate) fn vacancy(&self, index: &Map, hash: u64) -> Option<u64> {
-        (0..PROBE_BUCKETS).find_map(|i| {
-            let at = self.bucket(hash, i);
+        self.vacancy_from(index, self.home(hash))
+    }
+
+    fn vacancy_from(&self, index: &Map, home: u64) -> Option<u64> {
+        self.probe(home).find_map(|at| {
             let free = index.line(at).iter().position(|w| *w == EMPTY || *w == VACATED)?;
             Some(at + free as u64 * 8)
         })
@@ -223,13 +256,14 @@ impl Table {
     }
 }
 
-/// Writes the table words of a new index.
-pub(crate) fn lay_out(meta: &Map, stripe_at: impl Fn(u64) -> u64, buckets: u64) {
+/// Bytes of a new index.
+pub(crate) const NEW_BYTES: u64 = STRIPES * LINE;
+
+/// Writes the table words of a new index: a bucket for each stripe.
+pub(crate) fn lay_out(meta: &Map, stripe_at: impl Fn(u64) -> u64) {
     for which in 0..STRIPES {
-        meta.store(
-            stripe_at(which) + stripe::TABLE,
-            Table::word_for(which * buckets * 64, buckets),
-        );
+        let word = word(which * size(CODE_MIN) * LINE, CODE_MIN, 0);
+        meta.store(stripe_at(which) + stripe::TABLE, word);
     }
 }
 
@@ -237,9 +271,9 @@ pub(crate) fn lay_out(meta: &Map, stripe_at: impl Fn(u64) -> u64, buckets: u64) 
 mod tests {
     use super::*;
 
-    fn table(map: &Map, buckets: u64) -> Table {
+    fn table(map: &Map, code: u64) -> Table {
         let meta = Map::heap(64);
-        meta.store(stripe::TABLE, Table::word_for(0, buckets));
+        meta.store(stripe::TABLE, word(0, code, 0));
         Table::read(&meta, map, 0).unwrap()
     }
 
@@ -258,7 +292,7 @@ mod tests {
     #[test]
     fn a_table_word_that_leads_outside_is_no_table() {
         let (meta, index) = (Map::heap(64), Map::heap(1024));
-        for bad in [Table::word_for(64, 16), 40 << 16, u64::MAX] {
+        for bad in [0, word(64, 16, 0), word(0, CODE_MAX + 1, 0), word(1 << 45, 0, 0), u64::MAX] {
             meta.store(stripe::TABLE, bad);
             assert!(Table::read(&meta, &index, 0).is_none());
         }
@@ -268,21 +302,21 @@ mod tests {
     fn keys_that_overflow_their_bucket_are_found_while_neighbours_come_and_go() {
         let map = Map::heap(16 * 64);
         let table = table(&map, 16);
-        let hash = |i: u64| (i + 1) << 42 | 14; // same home bucket, near the end: wraps
+        let hash = |i: u64| (i + 1) << 42 | 0xf000_0000; // same home bucket, the last: wraps
         let mut places = Vec::new();
-        for i in 0..64 {
+        for i in 0..96 {
             let at = table.vacancy(&map, hash(i)).unwrap();
             map.store(at, Slot::new(hash(i), (i + 1) * 64, 1, 0).0);
             places.push(at);
         }
-        assert_eq!(table.vacancy(&map, hash(64)), None, "eight full buckets are full");
-        for i in (0..64).step_by(2) {
+        assert_eq!(table.vacancy(&map, hash(96)), None, "twelve full buckets are full");
+        for i in (0..96).step_by(2) {
             map.store(places[i as usize], Table::emptied(&map, places[i as usize]));
         }
-        for i in 0..64u64 {
+        for i in 0..96u64 {
             let found = find(&table, &map, hash(i), (i + 1) * 64);
             assert_eq!(found.is_some(), i % 2 == 1, "key {i}");
         }
-        assert!(table.vacancy(&map, hash(64)).is_some());
+        assert!(table.vacancy(&map, hash(96)).is_some());
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use walk::{Walk, Walked};
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::limits::LINE;
+use crate::limits::{KEY_MAX, LINE};
 use crate::sys::map::Scratch;
 use record::Header;
 
@@ -55,6 +55,22 @@ pub(crate) fn read_checked(arena: &Arena, at: u64, scratch: &mut Scratch) -> Opt
     // Only the expiry may differ between the two: touches change it in place.
     let same = Header { expiry: again.expiry, ..header } == again;
     (same && again.checks(scratch.bytes())).then_some(again)
+}
+
+/// The hash of the key that a record has behind its header; `None` if the header says otherwise or
+/// it leads outside the file. The caller keeps the record where it is.
+#[inline]
+pub(crate) fn hash_at(arena: &Arena, at: u64, scratch: &mut Scratch) -> Option<u64> {
+    if !arena.data.contains(at, LINE) {
+        return None;
+    }
+    let key_len = arena.data.load(at + record::KEY_LEN_AT) as u16 as usize;
+    if !(1..=KEY_MAX).contains(&key_len) || !arena.data.contains(at + LINE, key_len as u64) {
+        return None;
+    }
+    scratch.fill(&arena.data, at + LINE, key_len);
+    let hash = arena.hash.first(scratch.bytes());
+    (hash == arena.data.load(at + record::HASH_AT)).then_some(hash)
 }
 
 /// Bytes between a place and the end of its segment.

@@ -26,6 +26,10 @@ pub(crate) const RUN: u8 = 2;
 pub(crate) const COMPRESSED: u8 = 4;
 // Reserved: 8 packed tombstones, 16 the key has an owner, 32 a flush.
 
+/// Where the key's length is in a record, bytes: in the low 16 bits of that word.
+pub(crate) const KEY_LEN_AT: u64 = 16;
+/// Where the key's hash is in a record, bytes.
+pub(crate) const HASH_AT: u64 = 24;
 /// Where the expiry word is in a record, bytes.
 pub(crate) const EXPIRY_AT: u64 = 40;
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::recover::{self, IndexTooSmall};
-use super::state;
 use super::superblock::{MAJOR, MINOR, Superblock, cores};
+use super::{growth, recover, state};
 use crate::arena::{Arena, META_MAGIC, slot, word};
 use crate::error::{Error, Result};
+use crate::index;
 use crate::key::KeyHash;
 use crate::options::Options;
 use crate::sys::clock::{self, Time};
@@ -200,10 +200,18 @@ fn map_exact(dir: &Dir, name: &str, bytes: u64) -> Result<Option<Map>> {
     Ok((map.usable() == bytes).then_some(map))
 }
 
+/// Maps a file that grows, if it is there, with address space for all that it may become.
+fn map_growing(dir: &Dir, name: &str, reserve: u64) -> Result<Option<Map>> {
+    let Some(file) = dir.open_file(name)? else { return Ok(None) };
+    Map::shared(file, reserve, &dir.join(name).display().to_string()).map(Some)
+}
+
 fn map_data(dir: &Dir, superblock: &Superblock) -> Result<Option<Map>> {
-    let Some(file) = dir.open_file("data")? else { return Ok(None) };
-    let name = dir.join("data").display().to_string();
-    Map::shared(file, superblock.geometry.data_bytes(), &name).map(Some)
+    map_growing(dir, "data", superblock.geometry.data_bytes())
+}
+
+fn map_index(dir: &Dir, superblock: &Superblock) -> Result<Option<Map>> {
+    map_growing(dir, "index", superblock.geometry.index_reserve())
 }
 
 /// Is this meta of this store, with these siblings, and was it made ready?
@@ -215,6 +223,7 @@ fn is_whole(meta: &Map, superblock: &Superblock, data: &Map, index: &Map) -> boo
         && meta.load(word::DATA_INODE) == inode(data)
         && meta.load(word::INDEX_INODE) == inode(index)
         && data.usable() >= meta.load(word::DATA_BYTES)
+        && index.usable() >= meta.load(word::INDEX_BYTES)
 }
 
 fn boot_of(meta: &Map) -> [u64; 2] {
@@ -251,7 +260,7 @@ fn join(dir: &Dir, boot: [u64; 2]) -> Result<Option<Files>> {
     let geometry = &superblock.geometry;
     let (Some(data), Some(index), Some(meta)) = (
         map_data(dir, &superblock)?,
-        map_exact(dir, "index", geometry.index_bytes())?,
+        map_index(dir, &superblock)?,
         map_exact(dir, "meta", geometry.meta_bytes())?,
     ) else {
         return Ok(None);
@@ -292,13 +301,16 @@ impl Alone<'_> {
         };
         let geometry = &superblock.geometry;
         let (index, meta) = (
-            map_exact(&self.dir, "index", geometry.index_bytes())?,
+            map_index(&self.dir, &superblock)?,
             map_exact(&self.dir, "meta", geometry.meta_bytes())?,
         );
         if let (Some(index), Some(meta)) = (index, meta) {
             let here = boot_of(&meta) == self.boot;
             let clean = meta.load(word::CLEAN) == 1;
-            if is_whole(&meta, &superblock, &data, &index) && (here || clean) {
+            if is_whole(&meta, &superblock, &data, &index)
+                && growth::is_sound(&meta, &index, geometry)
+                && (here || clean)
+            {
                 let files = Files { superblock, data, index, meta };
                 return self.trust(files, peers, here, clean);
             }
@@ -406,28 +418,21 @@ impl Alone<'_> {
         let (boot, options) = (self.boot, self.options);
         let disk = self.disk();
         let data_inode = data.file().map_or(0, dir::inode);
-        let mut arena = Files {
-            index: self.fresh(&*disk, FileKind::Index, superblock.geometry.index_bytes())?,
-            meta: self.fresh(&*disk, FileKind::Meta, superblock.geometry.meta_bytes())?,
+        let meta_bytes = superblock.geometry.meta_bytes();
+        let arena = Files {
+            index: self.fresh(
+                &*disk,
+                FileKind::Index,
+                index::NEW_BYTES,
+                superblock.geometry.index_reserve(),
+            )?,
+            meta: self.fresh(&*disk, FileKind::Meta, meta_bytes, meta_bytes)?,
             superblock,
             data,
         }
         .arena(self.dir, peers, options);
-        let found = loop {
-            state::publish(&arena, &superblock);
-            match recover::rebuild(&arena)? {
-                Ok(found) => break found,
-                Err(IndexTooSmall) => {
-                    superblock.geometry.stripe_buckets *= 2;
-                    arena.geometry = superblock.geometry;
-                    let again = |kind: FileKind, bytes| fresh(&arena.dir, &*disk, kind, bytes);
-                    let index = again(FileKind::Index, arena.geometry.index_bytes())?;
-                    let meta = again(FileKind::Meta, arena.geometry.meta_bytes())?;
-                    arena.index = index;
-                    arena.meta = meta;
-                }
-            }
-        };
+        state::publish(&arena, &superblock);
+        let found = recover::rebuild(&arena)?;
         let newest = found.newest_seq.max(superblock.flush_seq);
         superblock.seq_base = recover::next_base(newest, superblock.seq_base)?;
         superblock.newest_ms = superblock.newest_ms.max(found.newest_ms);
@@ -447,21 +452,17 @@ impl Alone<'_> {
         Ok(arena)
     }
 
-    fn fresh(&self, disk: &dyn Disk, kind: FileKind, bytes: u64) -> Result<Map> {
-        fresh(&self.dir, disk, kind, bytes)
+    /// A new file of zeros, under its temporary name, with disk space behind every byte.
+    fn fresh(&self, disk: &dyn Disk, kind: FileKind, bytes: u64, reserve: u64) -> Result<Map> {
+        let name = format!("{}.new", kind.name());
+        self.dir.remove(&name)?;
+        let file = self.dir.create(&name)?;
+        let shown = self.dir.join(&name).display().to_string();
+        let map = Map::shared(file, reserve, &shown)?;
+        disk::grow(disk, kind, &map, 0, bytes)
+            .map_err(|e| Error::io(format!("making {shown} ({bytes} bytes)"), e))?;
+        Ok(map)
     }
-}
-
-/// A new file of zeros, under its temporary name, with disk space behind every byte.
-fn fresh(dir: &Dir, disk: &dyn Disk, kind: FileKind, bytes: u64) -> Result<Map> {
-    let name = format!("{}.new", kind.name());
-    dir.remove(&name)?;
-    let file = dir.create(&name)?;
-    let shown = dir.join(&name).display().to_string();
-    let map = Map::shared(file, bytes, &shown)?;
-    disk::grow(disk, kind, &map, 0, bytes)
-        .map_err(|e| Error::io(format!("making {shown} ({bytes} bytes)"), e))?;
-    Ok(map)
 }
 
 /// Store time goes on from the newest moment that the store has seen.

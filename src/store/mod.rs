@@ -7,6 +7,7 @@ mod attach;
 mod config;
 mod flush;
 mod flusher;
+mod growth;
 mod life;
 mod many;
 mod ops;

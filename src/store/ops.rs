@@ -111,7 +111,7 @@ fn look(arena: &Arena, key: &Key, mut out: Option<&mut Vec<u8>>) -> Result<Look>
         }
     });
     fence(Ordering::Acquire);
-    let moved = Table::of(arena, stripe_of(key.hash)).is_none_or(|now| now.word != table.word);
+    let moved = !table.is_still(arena, stripe_of(key.hash));
     match found {
         Some(Err(e)) => Err(e),
         _ if moved => Ok(Look::Again),
@@ -508,11 +508,18 @@ fn write(
     }
     stripe.disarm();
     arena.count_many(Count::WrittenLines, lines);
-    account(arena, found, &change, lines, deletes);
+    account(arena, stripe, found, &change, lines, deletes);
     Ok(change.seq)
 }
 
-fn account(arena: &Arena, found: &Found, change: &Change, lines: u64, deletes: bool) {
+fn account(
+    arena: &Arena,
+    stripe: &Stripe,
+    found: &Found,
+    change: &Change,
+    lines: u64,
+    deletes: bool,
+) {
     // What was flushed counts no more.
     let counted = match found {
         Found::Present(current) if !life::is_flushed(arena, current.header.seq) => {
@@ -525,6 +532,7 @@ fn account(arena: &Arena, found: &Found, change: &Change, lines: u64, deletes: b
     if counted == deletes {
         arena.meta.add(word::KEYS, if deletes { 1u64.wrapping_neg() } else { 1 });
     }
+    stripe.count(!deletes as i64 - !matches!(found, Found::Absent) as i64);
     if !deletes {
         segment::account(arena, change.record_at, lines, true);
     }

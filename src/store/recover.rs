@@ -5,9 +5,10 @@
 //! The result replaces the old files by rename, so a death in between starts over.
 
 use super::life;
+use super::stripe::Stripe;
 use crate::arena::{Arena, META_MAGIC, segment as row, stripe, word};
 use crate::error::{Error, Result};
-use crate::index::{self, Slot, Table};
+use crate::index::{self, Slot};
 use crate::limits::{LINE, SEQ_STEP, STRIPES};
 use crate::log::record::TOMBSTONE;
 use crate::log::segment::{self, BARE, BODY, FREE, SEALED, State};
@@ -21,38 +22,27 @@ pub(super) struct Recovered {
     pub(super) newest_ms: u64,
     /// Unix ms until which time alone must not drop anything.
     pub(super) horizon_ms: u64,
-    pub(super) keys: u64,
     pub(super) damaged: u64,
 }
 
-/// The index was too small for what the log holds.
-pub(super) struct IndexTooSmall;
-
 /// Fills an arena whose index and meta are all zeros.
-pub(super) fn rebuild(arena: &Arena) -> Result<std::result::Result<Recovered, IndexTooSmall>> {
-    index::lay_out(
-        &arena.meta,
-        |which| arena.geometry.stripe(which),
-        arena.geometry.stripe_buckets,
-    );
+pub(super) fn rebuild(arena: &Arena) -> Result<Recovered> {
+    arena.meta.store(word::INDEX_BYTES, index::NEW_BYTES);
+    index::lay_out(&arena.meta, |which| arena.geometry.stripe(which));
     let mut found = Recovered::default();
     let mut value = Vec::new();
     let mut number = 0;
     while number < arena.geometry.segments {
-        let count = match recover_segment(arena, number, &mut found, &mut value)? {
-            Ok(count) => count,
-            Err(too_small) => return Ok(Err(too_small)),
-        };
-        number += count;
+        number += recover_segment(arena, number, &mut found, &mut value)?;
     }
-    // A new store has an index of millions of slots and nothing in it.
+    // A new store has none.
     if found.newest_seq != 0 {
-        found.keys = (0..STRIPES).map(|which| settle(arena, which)).sum();
+        let keys = (0..STRIPES).map(|which| settle(arena, which)).sum::<Result<u64>>()?;
+        arena.meta.store(word::KEYS, keys);
     }
     segment::recount_free(arena);
-    arena.meta.store(word::KEYS, found.keys);
     arena.meta.store(word::RECOVERY_HORIZON, found.horizon_ms);
-    Ok(Ok(found))
+    Ok(found)
 }
 
 /// Recovers the segment, or the run that starts here; gives the number of segments looked at.
@@ -61,7 +51,7 @@ fn recover_segment(
     number: u64,
     found: &mut Recovered,
     value: &mut Vec<u8>,
-) -> Result<std::result::Result<u64, IndexTooSmall>> {
+) -> Result<u64> {
     let set = |segment: u64, kind: u8| {
         let incarnation = segment::last_incarnation(arena, segment);
         // Whether a free one has disk space behind it nobody knows.
@@ -69,10 +59,10 @@ fn recover_segment(
         arena.meta.store(arena.geometry.segment(segment) + row::STATE, state.0);
     };
     set(number, FREE);
-    let Some(header) = segment::header(arena, number) else { return Ok(Ok(1)) };
+    let Some(header) = segment::header(arena, number) else { return Ok(1) };
     let run = header.head_of();
     if header.body_of().is_some() || run.is_some_and(|run| !is_run(arena, number, run)) {
-        return Ok(Ok(1));
+        return Ok(1);
     }
     let at = arena.geometry.segment(number);
     // The seq of the activation counts too: fences may have been drawn after the last record.
@@ -94,9 +84,7 @@ fn recover_segment(
         used = (walk.at() - segment::start(arena, number)).min(arena.geometry.segment_bytes);
         found.newest_seq = found.newest_seq.max(walked.header.seq);
         let key = walk.key().to_vec();
-        if !insert(arena, &walked, &key, header.incarnation, found) {
-            return Ok(Err(IndexTooSmall));
-        }
+        insert(arena, &walked, &key, header.incarnation, found)?;
         if run.is_some() {
             break;
         }
@@ -110,7 +98,7 @@ fn recover_segment(
             set(body, BODY);
         }
     }
-    Ok(Ok(if any { count } else { 1 }))
+    Ok(if any { count } else { 1 })
 }
 
 /// Do all bodies of a run name its head?
@@ -121,33 +109,31 @@ fn is_run(arena: &Arena, head: u64, count: u64) -> bool {
             .all(|body| segment::header(arena, body).and_then(|h| h.body_of()) == Some(head))
 }
 
-/// Puts a record into the index if it wins; false if there is no room for it.
+/// Puts a record into the index if it wins.
 fn insert(
     arena: &Arena,
     walked: &Walked,
     key: &[u8],
     incarnation: u32,
     found: &mut Recovered,
-) -> bool {
+) -> Result<()> {
     let header = &walked.header;
-    let at = arena.geometry.stripe(index::stripe_of(header.hash));
-    let Some(table) = Table::read(&arena.meta, &arena.index, at) else { return false };
+    let stripe = Stripe::latch(arena, header.hash)?;
     let mut scratch = Scratch::new();
-    let rival = table.candidates(&arena.index, header.hash, |slot_at, slot| {
+    let rival = stripe.table().candidates(&arena.index, header.hash, |slot_at, slot| {
         let other = log::read_header(arena, slot.offset(), key.len(), &mut scratch)?;
         (other.hash == header.hash
             && other.key_len as usize == key.len()
             && &scratch.bytes()[LINE as usize..] == key)
             .then_some((slot_at, slot, other))
     });
-    let lines = header.lines as u64;
-    let slot = Slot::new(header.hash, walked.at, lines, incarnation);
+    let slot = Slot::new(header.hash, walked.at, header.lines as u64, incarnation);
     let slot = slot.marked(header.is(TOMBSTONE));
-    let place = match rival {
-        None => match table.vacancy(&arena.index, header.hash) {
-            Some(place) => place,
-            None => return false,
-        },
+    match rival {
+        None => {
+            arena.index.store(stripe.vacancy(header.hash)?, slot.0);
+            stripe.count(1);
+        }
         Some((slot_at, old, other)) => {
             let newer =
                 (header.seq, header.copy.wrapping_sub(other.copy) as i8 > 0) > (other.seq, false);
@@ -160,34 +146,33 @@ fn insert(
                 found.horizon_ms = found.horizon_ms.max(until);
             }
             if !newer {
-                return true;
+                return Ok(());
             }
             if !other.is(TOMBSTONE) {
                 segment::account(arena, old.offset(), other.lines as u64, false);
             }
-            slot_at
+            arena.index.store(slot_at, slot.0);
         }
-    };
-    if !header.is(TOMBSTONE) {
-        segment::account(arena, walked.at, lines, true);
     }
-    arena.index.store(place, slot.0);
-    true
+    if !header.is(TOMBSTONE) {
+        segment::account(arena, walked.at, header.lines as u64, true);
+    }
+    Ok(())
 }
 
 /// Tombstones have won what they could win: their slots go. Gives the number of keys left.
-fn settle(arena: &Arena, which: u64) -> u64 {
-    let Some(table) = Table::of(arena, which) else { return 0 };
+fn settle(arena: &Arena, which: u64) -> Result<u64> {
+    let stripe = Stripe::latch_number(arena, which)?;
     let mut keys = 0;
-    for slot_at in table.slots() {
+    for slot_at in stripe.table().slots() {
         let slot = Slot(arena.index.load(slot_at));
         if slot.is_marked() {
-            arena.index.store(slot_at, Table::emptied(&arena.index, slot_at));
+            stripe.forget_slot(slot_at);
         } else if slot.offset() != 0 {
             keys += 1;
         }
     }
-    keys
+    Ok(keys)
 }
 
 /// Writes the words that every later opener compares.
@@ -214,7 +199,7 @@ pub(super) fn heal_all(arena: &Arena) -> Result<()> {
         // A redo can be armed under a free latch if its owner could not wait for the lane.
         let at = arena.geometry.stripe(which);
         if arena.meta.load(at + stripe::REDO) != 0 {
-            drop(super::stripe::Stripe::latch_number(arena, which)?);
+            drop(Stripe::latch_number(arena, which)?);
         }
     }
     crate::lock::forget_all(arena);

@@ -1,6 +1,6 @@
 //! Counters and sizes, for people and for the tools above.
 
-use super::{attach, flush};
+use super::{attach, flush, growth};
 use crate::arena::{Arena, Count, slot, word};
 use crate::error::{Error, Result};
 use crate::key::HashKind;
@@ -97,8 +97,8 @@ pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
         data_bytes: arena.meta.load(word::DATA_BYTES),
         max_bytes: config.max_bytes,
         max_value_bytes: config.max_value_bytes,
-        index_bytes: geometry.index_bytes(),
-        index_slots: geometry.index_bytes() / 8,
+        index_bytes: arena.meta.load(word::INDEX_BYTES),
+        index_slots: growth::slots(arena),
         segment_bytes: geometry.segment_bytes,
         segments: geometry.segments,
         segments_free: segment::free(arena),

@@ -6,14 +6,15 @@
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use super::life::{self, Life};
-use super::{flush, state};
+use super::{flush, growth, state};
 use crate::arena::{Arena, Count, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::key::Key;
-use crate::limits::{FLUSH_TRIES, STRIPES};
+use crate::limits::{FLUSH_TRIES, GROWTH_TRIES, STRIPES};
 use crate::log::{self, Lane, record, segment};
 use crate::sys::latch::{self, Taken};
 use crate::sys::map::Scratch;
@@ -24,9 +25,11 @@ const ARMED: u64 = 1;
 
 pub(super) struct Stripe<'a> {
     arena: &'a Arena,
+    number: u64,
     at: u64,
-    pub(super) table: Table,
-    _latch: Unlatch<'a>,
+    table: Cell<Table>,
+    /// Its table calls for another one, which whoever lets go of it sees to.
+    calls: Cell<bool>,
 }
 
 /// What the index has for a key.
@@ -87,24 +90,50 @@ impl<'a> Stripe<'a> {
 
     #[inline]
     pub(super) fn latch_number(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
-        let at = arena.geometry.stripe(number);
-        let cell = arena.meta.cell(at + stripe::LATCH);
+        let cell = arena.meta.cell(arena.geometry.stripe(number) + stripe::LATCH);
         if !latch::try_acquire(cell, arena.peers.slot()) {
             contend(arena, cell)?;
         }
-        Stripe::latched(arena, at)
+        Stripe::latched(arena, number)
+    }
+
+    /// The same for who waits no longer than this.
+    pub(super) fn latch_within(
+        arena: &'a Arena,
+        number: u64,
+        limit: Duration,
+    ) -> Result<Option<Stripe<'a>>> {
+        let cell = arena.meta.cell(arena.geometry.stripe(number) + stripe::LATCH);
+        let taken = latch::acquire(cell, &arena.peers, limit);
+        taken.map(|_| Stripe::latched(arena, number)).transpose()
     }
 
     /// The latch is ours: finish or drop what the last owner left, then look at the table.
     #[inline]
-    fn latched(arena: &'a Arena, at: u64) -> Result<Stripe<'a>> {
-        let damaged = || Error::Damaged(format!("{}", arena.dir.join("meta").display()));
-        let latch = Unlatch { arena, at };
+    fn latched(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
+        let at = arena.geometry.stripe(number);
+        let Some(table) = Table::read(&arena.meta, &arena.index, at) else {
+            latch::release(arena.meta.cell(at + stripe::LATCH));
+            return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
+        };
+        let (table, calls) = (Cell::new(table), Cell::new(false));
+        let stripe = Stripe { arena, number, at, table, calls };
         if arena.meta.load(at + stripe::REDO) & ARMED != 0 {
-            heal(arena, at)?;
+            stripe.heal()?;
         }
-        let table = Table::read(&arena.meta, &arena.index, at).ok_or_else(damaged)?;
-        Ok(Stripe { arena, at, table, _latch: latch })
+        Ok(stripe)
+    }
+
+    pub(super) fn arena(&self) -> &'a Arena {
+        self.arena
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn table(&self) -> Table {
+        self.table.get()
     }
 
     /// Looks a key up; what it finds cannot go away while the latch is held.
@@ -112,7 +141,7 @@ impl<'a> Stripe<'a> {
     pub(super) fn find(&self, key: &Key) -> Found {
         let arena = self.arena;
         let mut scratch = Scratch::new();
-        self.table
+        self.table()
             .candidates(&arena.index, key.hash, |slot_at, slot| {
                 let header = log::read_header(arena, slot.offset(), key.bytes.len(), &mut scratch)?;
                 let same = header.hash == key.hash
@@ -136,19 +165,25 @@ impl<'a> Stripe<'a> {
 
     /// The slot that names the record at this offset.
     pub(super) fn slot_of(&self, hash: u64, offset: u64) -> Option<(u64, Slot)> {
-        self.table.candidates(&self.arena.index, hash, |at, slot| {
+        self.table().candidates(&self.arena.index, hash, |at, slot| {
             (slot.offset() == offset).then_some((at, slot))
         })
     }
 
+    /// A slot for a new key, in a larger table if need be.
     pub(super) fn vacancy(&self, hash: u64) -> Result<u64> {
-        self.table.vacancy(&self.arena.index, hash).ok_or_else(|| {
-            Error::Full(
-                "the index has no room for more keys of this kind; create a store with a larger \
-                 max_bytes (it has one slot for every 256 bytes)"
-                    .into(),
-            )
-        })
+        let index = &self.arena.index;
+        for _ in 0..GROWTH_TRIES {
+            let Some(slot_at) = self.table().vacancy(index, hash) else {
+                growth::make_way(self)?;
+                continue;
+            };
+            if index.load(slot_at) != index::EMPTY && self.table().is_long_way(index, hash) {
+                self.store(stripe::LONG_WAYS, self.load(stripe::LONG_WAYS).wrapping_add(1));
+            }
+            return Ok(slot_at);
+        }
+        Err(growth::full(self.arena))
     }
 
     pub(super) fn arm(&self, change: &Change) {
@@ -179,6 +214,70 @@ impl<'a> Stripe<'a> {
     /// The same for what was flushed, which counts no more.
     pub(super) fn forget_slot(&self, slot_at: u64) {
         self.arena.index.store(slot_at, Table::emptied(&self.arena.index, slot_at));
+        self.count(-1);
+    }
+
+    fn load(&self, word: u64) -> u64 {
+        self.arena.meta.load(self.at + word)
+    }
+
+    fn store(&self, word: u64, value: u64) {
+        self.arena.meta.store(self.at + word, value);
+    }
+
+    /// Slots came into use, or went out of it. The table calls for another one now and then, not at
+    /// each key, so that not everybody begins with it.
+    #[inline]
+    pub(super) fn count(&self, change: i64) {
+        let (used, table) = (self.load(stripe::USED).wrapping_add_signed(change), self.table());
+        self.store(stripe::USED, used);
+        if change > 0 && (table.is_crowded(used) || table.is_worn(self.load(stripe::LONG_WAYS))) {
+            self.calls.set(used.is_multiple_of((table.len() / 64).max(1)));
+        }
+    }
+
+    pub(super) fn is_crowded(&self) -> bool {
+        self.table().is_crowded(self.load(stripe::USED))
+    }
+
+    /// All of it is in another table now: one store moves it there.
+    pub(super) fn replace_table(&self, new: Table, used: u64) {
+        self.store(stripe::TABLE, new.word);
+        self.store(stripe::USED, used);
+        self.store(stripe::LONG_WAYS, 0);
+        self.table.set(new);
+    }
+
+    /// Finishes or drops the change that a dead owner was making. Every step can be repeated.
+    #[cold]
+    fn heal(&self) -> Result<()> {
+        let (arena, at) = (self.arena, self.at);
+        let redo = arena.meta.load(at + stripe::REDO);
+        let (lane, slot_at) = (redo >> 1 & 0x7f, (redo >> 16) * 8);
+        let new_slot = arena.meta.load(at + stripe::REDO_SLOT);
+        let record_at = arena.meta.load(at + stripe::REDO_RECORD);
+        let seq = arena.meta.load(at + stripe::REDO_SEQ);
+        // The lane first: only then is it settled whether the record is part of the log.
+        let _lane = match lane {
+            NO_LANE => None,
+            lane if lane < arena.geometry.all_lanes() => Some(Lane::acquire_number(arena, lane)?),
+            _ => None,
+        };
+        // A table never changes while a redo is armed, so the slot is in it, or the word is damaged.
+        if self.table().place().contains(&slot_at)
+            && let Some(header) = log::is_whole(arena, record_at, seq)?
+        {
+            let uses = |slot: u64| (Slot(slot).offset() != 0) as i64;
+            self.count(uses(new_slot) - uses(arena.index.load(slot_at)));
+            arena.index.store(slot_at, new_slot);
+            if header.is(record::RUN) {
+                let first = segment::of(arena, record_at);
+                segment::publish_run(arena, first, segment::run_length(arena, first));
+            }
+        }
+        arena.meta.store(at + stripe::REDO, 0);
+        arena.count(Count::Healed);
+        Ok(())
     }
 }
 
@@ -217,43 +316,14 @@ pub(super) fn computing<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Lets go of the latch, however the work under it ends.
-struct Unlatch<'a> {
-    arena: &'a Arena,
-    at: u64,
-}
-
-impl Drop for Unlatch<'_> {
+impl Drop for Stripe<'_> {
+    #[inline]
     fn drop(&mut self) {
         latch::release(self.arena.meta.cell(self.at + stripe::LATCH));
-    }
-}
-
-/// Finishes or drops the change that a dead owner was making. Every step can be repeated.
-#[cold]
-fn heal(arena: &Arena, at: u64) -> Result<()> {
-    let redo = arena.meta.load(at + stripe::REDO);
-    let (lane, slot_at) = (redo >> 1 & 0x7f, (redo >> 16) * 8);
-    let new_slot = arena.meta.load(at + stripe::REDO_SLOT);
-    let record_at = arena.meta.load(at + stripe::REDO_RECORD);
-    let seq = arena.meta.load(at + stripe::REDO_SEQ);
-    // The lane first: only then is it settled whether the record is part of the log.
-    let _lane = match lane {
-        NO_LANE => None,
-        lane if lane < arena.geometry.all_lanes() => Some(Lane::acquire_number(arena, lane)?),
-        _ => None,
-    };
-    if let Some(header) = log::is_whole(arena, record_at, seq)?
-        && arena.index.contains(slot_at, 8)
-    {
-        arena.index.store(slot_at, new_slot);
-        if header.is(record::RUN) {
-            let first = segment::of(arena, record_at);
-            segment::publish_run(arena, first, segment::run_length(arena, first));
+        if self.calls.get() {
+            growth::relieve(self.arena, self.number);
         }
     }
-    arena.meta.store(at + stripe::REDO, 0);
-    arena.count(Count::Healed);
-    Ok(())
 }
 
 /// Heals everything that bears the number of a dead slot: lanes, stripes, segments, locks.
@@ -269,11 +339,12 @@ pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Res
         let at = arena.geometry.stripe(number);
         let cell = arena.meta.cell(at + stripe::LATCH);
         if latch::owner(cell).is_some_and(dead) {
-            drop(Stripe::latched(arena, at)?);
+            drop(Stripe::latched(arena, number)?);
         }
     }
     segment::heal(arena, dead);
-    for at in [word::ROOM_LATCH, word::SWEEP_LATCH] {
+    // What these guard needs no healing: it can be begun anew.
+    for at in [word::ROOM_LATCH, word::SWEEP_LATCH, word::GROWTH_LATCH] {
         let cell = arena.meta.cell(at);
         if latch::owner(cell).is_some_and(dead) {
             latch::release(cell);

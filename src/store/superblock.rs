@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0x000 magic "holdfast"      0x040 max_bytes          0x078 lanes
-//!  0x008 store id 16 bytes     0x048 max_value_bytes    0x080 stripe_buckets
+//!  0x008 store id 16 bytes     0x048 max_value_bytes    0x080 0
 //!  0x018 major 16 minor 16     0x050 default_ttl_ms     0x088 secret 16 bytes
 //!  0x020 compat 32             0x058 max_ttl_ms         0x098 seq_base
 //!  0x024 ro_compat 32          0x060 sync_interval_ms   0x0a0 newest time seen, ms
@@ -102,7 +102,6 @@ impl Superblock {
         put(&mut b, 0x068, g.segment_bytes);
         put(&mut b, 0x070, g.segments);
         put(&mut b, 0x078, g.lanes);
-        put(&mut b, 0x080, g.stripe_buckets);
         put(&mut b, 0x088, self.secret[0]);
         put(&mut b, 0x090, self.secret[1]);
         put(&mut b, 0x098, self.seq_base);
@@ -169,7 +168,6 @@ impl Superblock {
             segments: get(b, 0x70),
             lanes: get(b, 0x78),
             slots: config.max_processes as u64,
-            stripe_buckets: get(b, 0x80),
         };
         let grown = config.settled().map(|new| (geometry.grown(&new, 1), new));
         let sane = geometry.is_sane(&config) && grown.is_none_or(|(g, new)| g.is_sane(&new));

@@ -90,7 +90,7 @@ fn places(name: &str, bytes: &[u8], rng: &mut Rng, most: usize) -> Vec<usize> {
     let dense: Vec<usize> = match name {
         "super" => (0..0xb0).chain(0x1f8..0x200).chain(4096..4096 + 0xb0).collect(),
         // Its first page, and whatever else is not zero.
-        "meta" => (0..0x490).chain((0x1000..bytes.len()).filter(|i| bytes[*i] != 0)).collect(),
+        "meta" => (0..0x590).chain((0x1000..bytes.len()).filter(|i| bytes[*i] != 0)).collect(),
         "index" => (0..bytes.len()).filter(|i| bytes[i & !7..(i | 7) + 1] != [0; 8]).collect(),
         // Segment headers and what begins with a record's first word, by its line.
         _ => (0..16)

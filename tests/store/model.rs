@@ -5,7 +5,7 @@
 //! it dies *inside* an operation, whose outcome is then old or new.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
 
 const KEYS: usize = 40;
 const COOKIES: u64 = 3;
+/// Keys of crowds.
+const CROWD: u64 = 3000;
 
 /// What is stored under a key. Expired ones stay until something replaces them.
 #[derive(Clone, PartialEq)]
@@ -61,27 +63,108 @@ impl Content {
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    Put { key: usize, new: Content, flags: u32, ttl: Ttl, expect: Wish, fenced: bool, sync: bool },
-    Update { key: usize, new: Option<Content>, ttl: Option<Ttl>, fenced: bool, sync: bool },
-    Count { key: usize, up: bool, delta: u64, initial: Option<u64>, ttl: Ttl, fenced: bool },
-    Extend { key: usize, front: bool, new: Content, fenced: bool, sync: bool },
-    Batch { first: usize, count: usize, new: Content, ttl: Ttl, expect: Wish, sync: bool },
-    GetMany { first: usize, count: usize },
-    Touch { key: usize, ttl: Ttl, fenced: bool },
-    GetTouch { key: usize, ttl: Ttl },
-    Delete { key: usize, right: Option<bool>, fenced: bool },
-    Get { key: usize },
-    Scan { limit: u64, values: bool },
-    Range { limit: u64, reverse: bool, values: bool },
-    Exists { key: usize },
-    Expire { budget: u64 },
-    Lock { key: usize, cookie: u64 },
-    Unlock { key: usize },
+    Put {
+        key: usize,
+        new: Content,
+        flags: u32,
+        ttl: Ttl,
+        expect: Wish,
+        fenced: bool,
+        sync: bool,
+    },
+    Update {
+        key: usize,
+        new: Option<Content>,
+        ttl: Option<Ttl>,
+        fenced: bool,
+        sync: bool,
+    },
+    Count {
+        key: usize,
+        up: bool,
+        delta: u64,
+        initial: Option<u64>,
+        ttl: Ttl,
+        fenced: bool,
+    },
+    Extend {
+        key: usize,
+        front: bool,
+        new: Content,
+        fenced: bool,
+        sync: bool,
+    },
+    Batch {
+        first: usize,
+        count: usize,
+        new: Content,
+        ttl: Ttl,
+        expect: Wish,
+        sync: bool,
+    },
+    GetMany {
+        first: usize,
+        count: usize,
+    },
+    Touch {
+        key: usize,
+        ttl: Ttl,
+        fenced: bool,
+    },
+    GetTouch {
+        key: usize,
+        ttl: Ttl,
+    },
+    Delete {
+        key: usize,
+        right: Option<bool>,
+        fenced: bool,
+    },
+    Get {
+        key: usize,
+    },
+    Scan {
+        limit: u64,
+        values: bool,
+    },
+    Range {
+        limit: u64,
+        reverse: bool,
+        values: bool,
+    },
+    Exists {
+        key: usize,
+    },
+    Expire {
+        budget: u64,
+    },
+    /// Many small keys at once, more than the index has room for.
+    Crowd {
+        first: u64,
+        count: u64,
+        ttl_ms: u64,
+    },
+    Lock {
+        key: usize,
+        cookie: u64,
+    },
+    Unlock {
+        key: usize,
+    },
     Sync,
-    Flush { delay_ms: u64 },
-    Config { default_ms: u64, max_ms: u64 },
-    Pass { ms: u64 },
-    SetWall { ahead_ms: u64 },
+    Flush {
+        delay_ms: u64,
+    },
+    Config {
+        default_ms: u64,
+        max_ms: u64,
+    },
+    Pass {
+        ms: u64,
+    },
+    SetWall {
+        ahead_ms: u64,
+    },
     Reopen,
     Rebuild,
 }
@@ -106,6 +189,8 @@ struct World {
     locks: HashMap<usize, (u64, Held)>,
     /// Locks that were lost or given back: no write may pass with them.
     stale: HashMap<usize, Held>,
+    /// When each key of a crowd expires.
+    crowd: HashMap<u64, u64>,
     highest: u64,
     /// When everything will be gone.
     flush_at: Option<u64>,
@@ -123,6 +208,7 @@ struct Counts {
     rebuilt: u64,
     killed: u64,
     killed_inside: u64,
+    grown: u64,
 }
 
 fn key(which: usize) -> Vec<u8> {
@@ -130,6 +216,10 @@ fn key(which: usize) -> Vec<u8> {
     let mut key = vec![b'a' + which as u8 % 26; len];
     key[0] = which as u8;
     key
+}
+
+fn one_of_crowd(i: u64) -> Vec<u8> {
+    format!("crowd {i}").into_bytes()
 }
 
 impl World {
@@ -207,7 +297,12 @@ impl World {
             },
             940..985 => Op::Pass { ms: *rng.pick(&[1, 20, 300, 2_000, 30_000, 100_000, 700_000]) },
             985..987 => Op::SetWall { ahead_ms: *rng.pick(&[0, 5_000, 3_600_000, 200_000_000]) },
-            987..997 => Op::Reopen,
+            987..996 => Op::Reopen,
+            996..997 => Op::Crowd {
+                first: rng.below(CROWD),
+                count: 200 + rng.below(1_000),
+                ttl_ms: 1_000 + rng.below(100_000),
+            },
             _ => Op::Rebuild,
         }
     }
@@ -240,9 +335,14 @@ impl World {
         self.store().flush(Some(at)).expect("flush");
         self.flush_at = (delay_ms > 0).then_some(at);
         if delay_ms == 0 {
-            self.values.clear();
+            self.forget_all();
             self.verify_all();
         }
+    }
+
+    fn forget_all(&mut self) {
+        self.values.clear();
+        self.crowd.clear();
     }
 
     fn flush_is_due(&self) -> bool {
@@ -255,7 +355,7 @@ impl World {
         if self.flush_is_due() {
             self.verify_all();
             self.flush_at = None;
-            self.values.clear();
+            self.forget_all();
             let nothing = self.store().touch(b"nothing", Ttl::Never, None).expect("touch");
             assert_eq!(nothing, Stored::Missing);
         }
@@ -577,6 +677,37 @@ impl World {
 
     fn verify_all(&self) {
         (0..KEYS).for_each(|which| self.get(which));
+        self.verify_crowd();
+    }
+
+    fn verify_crowd(&self) {
+        for i in self.crowd.keys() {
+            let item = self.store().exists(&one_of_crowd(*i)).expect("exists");
+            assert_eq!(item.map(|item| item.expires_ms), self.present_in_crowd(*i), "crowd {i}");
+        }
+    }
+
+    /// When a key of a crowd expires, if it is there.
+    fn present_in_crowd(&self, i: u64) -> Option<u64> {
+        let now = self.store().now_ms().expect("the time");
+        self.crowd.get(&i).copied().filter(|at| *at > now && !self.flush_is_due())
+    }
+
+    fn gather(&mut self, first: u64, count: u64, ttl_ms: u64) {
+        let slots = |world: &World| world.store().stats().expect("stats").index_slots;
+        let before = slots(self);
+        for i in (first..first + count).map(|i| i % CROWD) {
+            let expires_ms = self.expires(Ttl::Millis(ttl_ms));
+            let result = self.store().set(&one_of_crowd(i), b"", 0, Ttl::Millis(ttl_ms));
+            match self.allow_full(result) {
+                Some(Stored::Done(version)) => drop(self.new_version(version)),
+                Some(other) => panic!("{other:?}"),
+                None => break,
+            }
+            self.crowd.insert(i, expires_ms);
+        }
+        self.counts.grown += (slots(self) > before) as u64;
+        self.verify_crowd();
     }
 
     /// What an entry shows must be known; gives which key it is.
@@ -595,22 +726,28 @@ impl World {
     }
 
     fn scan(&self, limit: u64, values: bool) {
-        let (mut cursor, mut seen) = (0, Vec::new());
+        let (mut cursor, mut seen, mut crowd) = (0, Vec::new(), 0);
         let page = Scan { limit, values, ..Scan::default() };
         while cursor != SCAN_DONE {
             let page = self.store().scan(&mut cursor, &page, &mut |entry| {
-                seen.push(self.check_entry(entry, values));
+                match entry.key.strip_prefix(b"crowd ") {
+                    Some(_) => crowd += 1,
+                    None => seen.push(self.check_entry(entry, values)),
+                }
                 ControlFlow::Continue(())
             });
             assert_eq!(page.expect("scan").damaged, 0);
         }
         seen.sort();
-        assert_eq!(seen, self.all_present());
+        let all_of_crowd = self.crowd.keys().filter(|i| self.present_in_crowd(**i).is_some());
+        assert_eq!((seen, crowd), (self.all_present(), all_of_crowd.count()));
     }
 
     fn range(&self, limit: u64, reverse: bool, values: bool) {
         let mut seen = Vec::new();
-        let range = Range { limit, reverse, values, ..Range::default() };
+        // Behind these are the crowds.
+        let to = Bound::Excluded(&[KEYS as u8][..]);
+        let range = Range { to, limit, reverse, values, ..Range::default() };
         let page = self.store().range(&range, &mut |entry| {
             seen.push(self.check_entry(entry, values));
             ControlFlow::Continue(())
@@ -696,6 +833,7 @@ impl World {
                     World::check_item(&known, item);
                 }
             }
+            Op::Crowd { first, count, ttl_ms } => self.gather(first, count, ttl_ms),
             Op::Scan { limit, values } => self.scan(limit, values),
             Op::Range { limit, reverse, values } => self.range(limit, reverse, values),
             Op::Expire { budget } => drop(self.store().expire(budget).expect("expire")),
@@ -783,9 +921,10 @@ impl World {
         if delay_ms > 0 {
             return self.flush(delay_ms);
         }
-        let there = |which| self.store().exists(&key(which)).expect("exists").is_some();
-        if !(0..KEYS).any(there) {
-            self.values.clear();
+        let there = |key: Vec<u8>| self.store().exists(&key).expect("exists").is_some();
+        let crowd = || self.crowd.keys().map(|i| one_of_crowd(*i));
+        if !(0..KEYS).map(key).chain(crowd()).any(there) {
+            self.forget_all();
         }
     }
 
@@ -794,7 +933,10 @@ impl World {
         self.counts.killed += 1;
         let op = self.draw();
         let inside = cfg!(feature = "faults")
-            && !matches!(op, Op::Pass { .. } | Op::SetWall { .. } | Op::Rebuild | Op::Reopen);
+            && !matches!(
+                op,
+                Op::Pass { .. } | Op::SetWall { .. } | Op::Crowd { .. } | Op::Rebuild | Op::Reopen
+            );
         // Of several only the first may be under way.
         let op = match op {
             Op::Batch { first, new, ttl, expect, sync, .. } => {
@@ -886,6 +1028,7 @@ fn play(name: &str, seed: u64, steps: u64, max_bytes: u64, sync: Sync, compress:
             values: HashMap::new(),
             locks: HashMap::new(),
             stale: HashMap::new(),
+            crowd: HashMap::new(),
             highest: 0,
             flush_at: None,
             default_ms: 0,
@@ -906,6 +1049,7 @@ fn play(name: &str, seed: u64, steps: u64, max_bytes: u64, sync: Sync, compress:
                 panic!("{name}: HOLDFAST_SEED={seed} step {step}: {op:?}");
             }
         }
+        assert!(steps < 10_000 || world.counts.grown > 0, "the index never had to grow");
         world.all_space_comes_back();
         format!("{name}: {:?}", world.counts)
     });

@@ -5,6 +5,8 @@
 //! (a copy without index and meta) says the same as the index. Then other children take over
 //! the dead one's process slot and heal what it left, dying in it themselves.
 
+use std::cell::Cell;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,15 +29,23 @@ struct Scene {
     clock: Arc<HandClock>,
     options: Options,
     store: Option<Store>,
+    /// How many small keys there are that must stay.
+    crowd: Cell<u64>,
+    /// How many died with the growth latch.
+    growing: Cell<u64>,
 }
 
 impl Scene {
     fn new() -> (tempfile::TempDir, Scene) {
+        Scene::of(1 << 20)
+    }
+
+    fn of(max_bytes: u64) -> (tempfile::TempDir, Scene) {
         let (dir, clock) = (memory_dir(), HandClock::new());
         let options = Options {
             create: true,
             thread: false,
-            max_bytes: Some(1 << 20),
+            max_bytes: Some(max_bytes),
             max_value_bytes: Some(100_000),
             max_processes: Some(4),
             sync: Some(Sync::None),
@@ -44,12 +54,20 @@ impl Scene {
         };
         let path = dir.path().to_path_buf();
         let store = Some(open(&path, &options));
-        (dir, Scene { path, clock, options, store })
+        (dir, Scene { path, clock, options, store, crowd: Cell::new(0), growing: Cell::new(0) })
     }
 
     fn store(&self) -> &Store {
         self.store.as_ref().expect("open")
     }
+}
+
+fn one_of_many(i: u64) -> Vec<u8> {
+    format!("one of many {i}").into_bytes()
+}
+
+fn slots(store: &Store) -> u64 {
+    store.stats().expect("stats").index_slots
 }
 
 fn see(store: &Store) -> Seen {
@@ -266,6 +284,31 @@ fn acts() -> Vec<Act> {
             },
         },
         Act {
+            name: "growth of the index",
+            before: |scene| {
+                set(scene.store(), KEY, &content(1, 300), Ttl::Never);
+                // As many as make one table grow: others are then about to.
+                let before = slots(scene.store());
+                while scene.crowd.get() < 1_500 || slots(scene.store()) == before {
+                    let i = scene.crowd.get();
+                    set(scene.store(), &one_of_many(i), b"", Ttl::Never);
+                    scene.crowd.set(i + 1);
+                }
+            },
+            child: NOTHING,
+            act: |store, _| {
+                // Other keys each time, so that they meet other tables.
+                let name = store.exists(KEY).expect("exists").expect("there").version;
+                let (before, mut i) = (slots(store), 0);
+                while slots(store) == before {
+                    let key = [name.to_le_bytes(), (i as u64).to_le_bytes()].concat();
+                    set(store, &key, b"", Ttl::Millis(10_000));
+                    i += 1;
+                }
+                set(store, KEY, &content(2, 200), Ttl::Never);
+            },
+        },
+        Act {
             name: "write into a full store, which makes room",
             before: |scene| {
                 set(scene.store(), KEY, &content(1, 300), Ttl::Never);
@@ -311,6 +354,14 @@ fn open_log(scene: &Scene) -> (tempfile::TempDir, Store) {
     }
     let store = open(copy.path(), &scene.options);
     (copy, store)
+}
+
+/// Did somebody die while a table grew? (See arena.rs.)
+fn is_growth_latched(scene: &Scene) -> bool {
+    let meta = std::fs::File::open(scene.path.join("meta")).expect("meta");
+    let mut latch = [0; 4];
+    meta.read_exact_at(&mut latch, 0x588).expect("the latch");
+    latch != [0; 4]
 }
 
 /// Runs the operation in a child that dies before its n-th store. `None`: it did not die; then it
@@ -364,6 +415,7 @@ fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut
     let old = see(store);
     let new = &later(new.clone(), store.now_ms().expect("now"));
     let died = run(scene, act, n).is_none();
+    scene.growing.set(scene.growing.get() + is_growth_latched(scene) as u64);
     let at = || format!("{}: death before store {n}", act.name);
     let short = |seen: &Seen| seen.as_ref().map(|(v, e)| (v.len(), *e));
     let is_one = |seen: &Seen, what: &str| {
@@ -381,6 +433,10 @@ fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut
     }
     timed(&mut times.other_key, || set(store, b"other key", b"value", Ttl::Millis(1_000)));
     is_one(&see(store), "read at once");
+    for i in 0..scene.crowd.get() {
+        let there = store.exists(&one_of_many(i)).expect("exists");
+        assert!(there.is_some(), "{}: key {i} of many is missing", at());
+    }
     timed(&mut times.same_key, || store.delete(KEY, Some(1), None).expect("delete"));
     let settled = see(store);
     is_one(&settled, "after the next change");
@@ -436,7 +492,7 @@ fn places(total: u64, rng: &mut Rng) -> Vec<u64> {
 
 fn play(act: &Act) {
     let mut rng = Rng::new(seed(act.name));
-    let (_dir, scene) = Scene::new();
+    let (_dir, scene) = Scene::of(if act.name.contains("growth") { 8 << 20 } else { 1 << 20 });
     (act.before)(&scene);
     let begun_ms = scene.store().now_ms().expect("now");
     let total = run(&scene, act, u64::MAX - 1).expect("completes");
@@ -447,10 +503,12 @@ fn play(act: &Act) {
     let places = places(total, &mut rng);
     let deaths =
         places.iter().filter(|n| step(&scene, act, **n, &new, &mut rng, &mut times)).count();
+    let growing = scene.growing.get();
     println!(
-        "{}: {total} stores, {deaths} deaths; longest: other key {:?}, same key {:?}, lock {:?}",
+        "{}: {total} stores, {deaths} deaths, {growing} while a table grew; longest: other key {:?}, same key {:?}, lock {:?}",
         act.name, times.other_key, times.same_key, times.lock
     );
+    assert!(growing > 0 || !act.name.contains("growth"), "nobody died in a growth");
     assert!(times.same_key < Duration::from_millis(500) && times.lock < Duration::from_millis(500));
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A process made here.
@@ -109,6 +109,23 @@ pub fn fork(work: impl FnOnce()) -> Pid {
 pub fn write_raw(fd: i32, bytes: &[u8]) -> bool {
     // SAFETY: passes a live slice.
     unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) == bytes.len() as isize }
+}
+
+/// Words that this process and those that it forks share, for as long as the test runs.
+pub fn shared_words(count: usize) -> &'static [AtomicU64] {
+    // SAFETY: a new anonymous mapping of zeros, never unmapped, of the size that the slice says.
+    unsafe {
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            count * 8,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        std::slice::from_raw_parts(at as *const AtomicU64, count)
+    }
 }
 
 /// A pipe: what is written to the second end comes out of the first.
