@@ -165,9 +165,9 @@ impl Store {
     /// Gives a page of a range of keys, in the order of their bytes.
     ///
     /// The store keeps no order of keys: each page is one pass over *all* keys, however small the
-    /// range, about 0.1 s for a million of them, and keeps `limit` keys in memory meanwhile. Take
-    /// large pages of few ranges; to go over everything take [`Store::scan`]. The next page begins
-    /// behind [`Page::next`].
+    /// range, some tenths of a second for a million of them, and keeps `limit` keys in memory
+    /// meanwhile. Take large pages of few ranges; to go over everything take [`Store::scan`]. The
+    /// next page begins behind [`Page::next`].
     ///
     /// What holds for the keys of a scan holds for those of a page. With `values` each is read
     /// after the pass, so a key that went meanwhile is left out, and the page is shorter.

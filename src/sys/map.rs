@@ -564,6 +564,23 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn what_is_in_memory_of_a_large_file_is_guessed_well_from_a_part_of_it() {
+        // No filesystem that reads ahead.
+        let Ok(file) = tempfile::tempfile_in("/dev/shm") else { return };
+        let (len, touched) = (RESIDENT_LOOKS * RESIDENT_RUN * 4096 * 5 / 2, 48 << 20);
+        file.set_len(len).unwrap();
+        let map = Map::shared(file, len, "a file").unwrap();
+        let resident = || map.resident().unwrap() as f64 / len as f64;
+        assert!(resident() < 0.01);
+        (0..touched).step_by(4096).for_each(|at| map.store(at, 1));
+        let share = touched as f64 / len as f64;
+        assert!((resident() / share - 1.0).abs() < 0.1, "{} guessed for {share}", resident());
+        map.let_go(0, len).unwrap();
+        assert!((0..touched).step_by(4096).all(|at| map.load(at) == 1), "it comes back");
+    }
+
+    #[test]
     fn nothing_outside_is_said_to_be_inside() {
         let map = Map::heap(256);
         assert!(map.contains(0, 256) && !map.contains(0, 257) && !map.contains(u64::MAX, 2));

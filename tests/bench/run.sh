@@ -1,6 +1,7 @@
 #!/bin/sh
-# Measures, on this machine: the store's verbs (store.rs), and one session cycle in PHP, side by side with
-# a handler that does nothing and with PHP's own (php-ext/bench). Both check every answer that they time.
+# Measures, on this machine: the store's verbs (store.rs), scans and bytes a key (scan.rs), and one session
+# cycle in PHP, side by side with a handler that does nothing and with PHP's own (php-ext/bench). All check
+# every answer that they time.
 #
 # What it prints is also left in build/bench.txt, with what is needed to compare it with another machine's.
 # A benchmark is no test: nothing fails because it is slow.
@@ -23,6 +24,9 @@ measure() {
     echo "
 the store, from Rust"
     cargo run --quiet --release -p holdfast-tests --bin store-bench
+    echo "
+going over all keys"
+    cargo run --quiet --release -p holdfast-tests --bin store-scan
     echo "
 one session in PHP"
     PHP=$("$php_config" --php-binary) HOLDFAST_SO=$root/php-ext/modules/holdfast.so sh php-ext/bench/run.sh

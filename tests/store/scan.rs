@@ -115,6 +115,27 @@ fn pages_end_where_they_were_to_end() {
     assert_eq!((none.len(), end, cursor), (0, Page::default(), SCAN_DONE));
 }
 
+#[test]
+fn compressed_values_are_given_as_they_were_written() {
+    let dir = memory_dir();
+    let store = open(dir.path(), &Options { compress: Some(true), ..small() });
+    let text = |i: u64| format!("{i} and so on; ").repeat(200).into_bytes();
+    for i in 0..500 {
+        store.set(&key(i), &text(i), i as u32, Ttl::Never).expect("set");
+    }
+    for values in [true, false] {
+        let (mut seen, scan) = (0, Scan { values, ..Scan::default() });
+        scan_from(&store, 0, &scan, |entry| {
+            let text = text(entry.item.flags as u64);
+            assert_eq!(entry.item.value_len, text.len() as u64);
+            assert!(entry.value.is_none_or(|value| value == text));
+            seen += 1;
+        });
+        assert_eq!(seen, 500);
+    }
+    assert!(store.stats().expect("stats").live_bytes < 500 * 1_000, "nothing was compressed");
+}
+
 /// With a filter that wants nothing a page ends all the same, soon.
 #[test]
 fn a_page_looks_at_a_bounded_number_of_records() {
@@ -322,7 +343,7 @@ fn an_old_cursor_goes_on_after_thousands_of_changes_a_new_open_and_a_rebuild() {
 }
 
 #[test]
-fn what_has_expired_or_was_deleted_is_not_given() {
+fn what_has_expired_or_was_deleted_or_flushed_is_not_given() {
     let dir = memory_dir();
     let clock = HandClock::new();
     let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
@@ -347,8 +368,10 @@ fn what_has_expired_or_was_deleted_is_not_given() {
         });
         assert_eq!((page.expect("range").given, ranged), (100, 100));
     }
-    clock.pass(100_000);
-    assert_eq!(store.count_keys(b"").expect("count"), 0);
+    store.flush(None).expect("flush");
+    store.set(b"after the flush", b"", 0, Ttl::Never).expect("set");
+    assert_eq!(keys_from(&store, 0, &all(0)), [b"after the flush"]);
+    assert_eq!(store.count_keys(b"key").expect("count"), 0);
 }
 
 #[test]
