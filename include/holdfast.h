@@ -422,6 +422,12 @@
 /** Returned by a holdfast_update_fn: there is no value from now on. */
 #define HOLDFAST_UPDATE_DELETE 2
 
+/** holdfast_care.flags of holdfast_repair(): only say what would be done. */
+#define HOLDFAST_DRY_RUN 1
+
+/** holdfast_care.flags of holdfast_backup(): read the copy back when it is done, and compare. */
+#define HOLDFAST_READ_BACK 2
+
 /** An open store. Any number of threads may share one. */
 typedef struct holdfast_store holdfast_store;
 
@@ -809,6 +815,186 @@ typedef struct holdfast_config {
     /** 0. */
     uint32_t reserved;
 } holdfast_config;
+
+/**
+ * Called during long work with the bytes that are done and that there are. Another result than 0
+ * ends the work with HOLDFAST_STOPPED. It runs on the calling thread and may call this library,
+ * except holdfast_close() on the store at work. It must return: no longjmp(), no C++ exception.
+ */
+typedef int (*holdfast_progress_fn)(void *context, uint64_t done, uint64_t total);
+
+/** Something that is not as it was written. It and its strings live until the callback returns. */
+typedef struct holdfast_finding {
+    /** sizeof(holdfast_finding) of the library. */
+    size_t struct_size;
+    /** "super", "data", "index" or "meta". */
+    const char *file;
+    /** Where in it, bytes. */
+    uint64_t offset;
+    /** In which segment of `data`; -1 = in none. */
+    int64_t segment;
+    /** What is wrong. */
+    const char *what;
+    /** What follows from it. */
+    const char *consequence;
+    /** What to do. */
+    const char *remedy;
+} holdfast_finding;
+
+/**
+ * Called with each finding, of which at most 1000 are given. The rules of holdfast_progress_fn
+ * hold, but for the result, which it has not.
+ */
+typedef void (*holdfast_finding_fn)(void *context, const struct holdfast_finding *finding);
+
+/** How to check, copy and mend a store. All zero but `struct_size` is fine, and so is NULL for it. */
+typedef struct holdfast_care {
+    /** sizeof(holdfast_care). */
+    size_t struct_size;
+    /** HOLDFAST_DRY_RUN, HOLDFAST_READ_BACK, HOLDFAST_FORCE_FILESYSTEM (of a repair), or-ed. */
+    uint32_t flags;
+    /** 0. */
+    uint32_t reserved;
+    /** Told how far the work is; may be NULL. */
+    holdfast_progress_fn progress;
+    /** Told what is wrong; may be NULL. */
+    holdfast_finding_fn finding;
+    /** Passed to both, otherwise untouched. */
+    void *context;
+} holdfast_care;
+
+/** What holdfast_verify() found. Set `struct_size` before the call. */
+typedef struct holdfast_verified {
+    /** sizeof(holdfast_verified). */
+    size_t struct_size;
+    /** How much is wrong; 0 = the store is whole. */
+    uint64_t findings;
+    /**
+     * 1 = every record was found to be current or to have a newer one. 0: that was not looked
+     * for, because writers needed the room that the check held back.
+     */
+    uint64_t reachability_checked;
+    /** Segments of the store. */
+    uint64_t segments;
+    /** Those that hold nothing. */
+    uint64_t segments_free;
+    /** Records in the log. */
+    uint64_t records;
+    /** Their bytes. */
+    uint64_t record_bytes;
+    /** Those that can be read by their key. */
+    uint64_t live;
+    /** Their bytes. */
+    uint64_t live_bytes;
+    /** Current ones whose lifetime is over, or that were flushed. */
+    uint64_t expired;
+    /** Their bytes. */
+    uint64_t expired_bytes;
+    /** Records that say that a key is gone. */
+    uint64_t tombstones;
+    /** Their bytes. */
+    uint64_t tombstone_bytes;
+    /** Replaced, deleted or dropped ones. */
+    uint64_t dead;
+    /** Their bytes. */
+    uint64_t dead_bytes;
+    /** Of the dead: those that do not hold. A power loss leaves such; no key leads to them. */
+    uint64_t debris;
+    /** Slots of the index that are in use. */
+    uint64_t keys;
+    /** What the counter in the statistics says of them, which deaths may leave a little off. */
+    uint64_t keys_counted;
+    /** What the counter says of the bytes of current records. */
+    uint64_t live_bytes_counted;
+} holdfast_verified;
+
+/** What holdfast_backup() made. Set `struct_size` before the call. */
+typedef struct holdfast_backed_up {
+    /** sizeof(holdfast_backed_up). */
+    size_t struct_size;
+    /** Everything up to this version is in it. */
+    uint64_t version;
+    /** Store time of that moment, unix milliseconds. */
+    uint64_t taken_ms;
+    /** Records copied, current or not. */
+    uint64_t records;
+    /** Their bytes. */
+    uint64_t record_bytes;
+    /** Bytes written to the copy. */
+    uint64_t bytes;
+    /** Current values that could not be read; the copy says that their keys are gone. */
+    uint64_t damaged;
+    /** Segments that are not in the copy because their header is damaged: repair the store. */
+    uint64_t segments_damaged;
+    /** How often it began anew because writers needed the room. */
+    uint64_t restarts;
+} holdfast_backed_up;
+
+/** What holdfast_restore() did. Set `struct_size` before the call. */
+typedef struct holdfast_restored {
+    /** sizeof(holdfast_restored). */
+    size_t struct_size;
+    /** The version up to which the backup has everything. */
+    uint64_t version;
+    /** Store time of that moment, unix milliseconds. */
+    uint64_t taken_ms;
+    /** Bytes written. */
+    uint64_t bytes;
+} holdfast_restored;
+
+/** What holdfast_repair() did, or would do. Set `struct_size` before the call. */
+typedef struct holdfast_repaired {
+    /** sizeof(holdfast_repaired). */
+    size_t struct_size;
+    /** How much was wrong. */
+    uint64_t findings;
+    /** 1 = a copy of `super` was replaced by the other. */
+    uint64_t super_rewritten;
+    /** Segments that got their header back. */
+    uint64_t headers_mended;
+    /** Pieces of `data` that could not be read and were dropped. */
+    uint64_t pieces_dropped;
+    /** Their bytes. */
+    uint64_t bytes_dropped;
+    /** Of them: current values whose key is known, so that no older value takes their place. */
+    uint64_t keys_deleted;
+    /** 1 = index and meta were made anew. */
+    uint64_t rebuilt;
+    /** The file in the store's directory with what was dropped; empty = none. */
+    char dropped_file[64];
+} holdfast_repaired;
+
+/** What of a store could be given back. Set `struct_size` before the call. */
+typedef struct holdfast_space {
+    /** sizeof(holdfast_space). */
+    size_t struct_size;
+    /** Bytes of whole segments that would be free if what is live were packed together. */
+    uint64_t bytes;
+    /** Size of a segment, bytes. */
+    uint64_t segment_bytes;
+    /** Segments in use. */
+    uint64_t segments_used;
+    /** Segments free. */
+    uint64_t segments_free;
+    /** Current records that have not expired; a quick look does not count records. */
+    uint64_t live;
+    /** Their bytes; in a quick look with those that have expired. */
+    uint64_t live_bytes;
+    /** Current records that have expired or were flushed; 0 in a quick look. */
+    uint64_t expired;
+    /** Their bytes. */
+    uint64_t expired_bytes;
+    /** Records that say that a key is gone, some of which are still needed; 0 in a quick look. */
+    uint64_t tombstones;
+    /** Their bytes. */
+    uint64_t tombstone_bytes;
+    /** Replaced, deleted or dropped records; 0 in a quick look. */
+    uint64_t dead;
+    /** Their bytes; in a quick look all that is not live. */
+    uint64_t dead_bytes;
+    /** Segments in use by the share of their bytes that is live: below 10 %, below 20 %, ... */
+    uint64_t by_share[10];
+} holdfast_space;
 
 /**
  * Counters and sizes, over all processes. Set `struct_size` before the call.
@@ -1632,6 +1818,127 @@ int holdfast_config_set(struct holdfast_store *store,
  * space comes back by and by. Any thread.
  */
 int holdfast_flush(struct holdfast_store *store, int64_t delay_ms);
+
+/**
+ * Looks at every byte of the store that can be checked, while others go on: both copies of
+ * `super`, the header of each segment, each record with its value, each slot of the index, and
+ * whether every current record can be found.
+ *
+ * What looks wrong is looked at again where nobody can change it, so that a healthy store has no
+ * findings however busy it is. Nothing is changed; holdfast_repair() mends.
+ *
+ * Parameters
+ * - `care`: progress and findings, see holdfast_care; NULL = neither. No flag is for this call.
+ * - `out`: the numbers; may be NULL. Written for HOLDFAST_STOPPED too: what was seen until then.
+ *
+ * Results: HOLDFAST_OK: it came to the end, and `out->findings` says how much is wrong;
+ * HOLDFAST_STOPPED: `progress` ended it; HOLDFAST_E_BUSY, HOLDFAST_E_IO, HOLDFAST_E_NO_MEMORY.
+ *
+ * Takes as long as reading the store: about a second for a GB that is in memory. Holds up nobody:
+ * it takes a latch only to look at a doubtful record a second time. Any thread.
+ */
+int holdfast_verify(struct holdfast_store *store,
+                    const struct holdfast_care *care,
+                    struct holdfast_verified *out);
+
+/**
+ * Copies the store, while others go on, to a directory that is empty or does not exist yet: as it
+ * was at one moment. Every write that was acknowledged before the call is in it, and none that
+ * began after that moment; one that was under way is in it whole, or not at all.
+ *
+ * The copy is a store: open it, or give it to holdfast_restore(). Its index is rebuilt when it is
+ * opened. A copy that was cut off has no `super` and cannot be opened or restored. Values that
+ * cannot be read are not in it and are counted.
+ *
+ * Two things change a value in place and may be in the copy although they came later: a lifetime
+ * that is prolonged, and a delete that finds no room for its record.
+ *
+ * Parameters
+ * - `to`: path of the directory, as the address of holdfast_open(). Its parent must exist; it
+ *   gets the owner and mode of the store. Not inside the store. Any filesystem will do.
+ * - `care`: progress, and HOLDFAST_READ_BACK; NULL = neither.
+ * - `out`: what was made; may be NULL.
+ *
+ * Results
+ * - HOLDFAST_OK: complete and on the disk.
+ * - HOLDFAST_STOPPED: `progress` ended it. Nothing is left of it, as after every failure; `out` is
+ *   not written.
+ * - HOLDFAST_E_FULL: writers needed the room that it held back, several times in a row. Try again
+ *   when fewer values are written, or create a larger store.
+ * - HOLDFAST_E_REFUSED: the directory is not empty, not the caller's, or inside the store.
+ * - HOLDFAST_E_NO_SPACE, HOLDFAST_E_IO, HOLDFAST_E_NO_MEMORY, HOLDFAST_E_TOO_MANY (4 backups and
+ *   checks at a time), HOLDFAST_E_DAMAGED: what was read back is not what was written.
+ *
+ * Takes as long as copying the store. Writers are not held up; segments that come free wait until
+ * they are copied, and a writer that finds none waits up to 300 ms for that. Any thread.
+ */
+int holdfast_backup(struct holdfast_store *store,
+                    const char *to,
+                    const struct holdfast_care *care,
+                    struct holdfast_backed_up *out);
+
+/**
+ * Makes a store of a backup, in a directory that is empty or does not exist yet. The backup is
+ * checked as it is copied, and left as it is; one that is damaged, or was opened as a store since,
+ * is refused. It needs no open store.
+ *
+ * Parameters
+ * - `from`: the directory of the backup; `to`: that of the new store. Paths as for
+ *   holdfast_open(). `to` gets the owner and mode of `from`.
+ * - `care`: progress; NULL = none. No flag is for this call.
+ * - `out`: what was done; may be NULL.
+ *
+ * Results: HOLDFAST_OK: complete and on the disk; HOLDFAST_STOPPED: `progress` ended it;
+ * HOLDFAST_E_DAMAGED; HOLDFAST_E_NO_STORE: `from` holds no complete backup; HOLDFAST_E_REFUSED:
+ * `to` is not empty, or no place for a store; HOLDFAST_E_NO_SPACE, HOLDFAST_E_IO. After all but the
+ * first nothing is left of it, and `out` is not written.
+ * Blocks for the disk. Any thread.
+ */
+int holdfast_restore(const char *from,
+                     const char *to,
+                     const struct holdfast_care *care,
+                     struct holdfast_restored *out);
+
+/**
+ * Mends a store that nobody has open, and never touches what is whole in it.
+ *
+ * A damaged copy of `super` is replaced by the other. A segment whose header is damaged gets it
+ * back from what its records say. A record that cannot be read is first written to a file
+ * "dropped-<time>.bin" in the store's directory and then made harmless; as long as the index tells
+ * which key led to it, no older value of that key comes back in its place. Then `index` and `meta`
+ * are made anew. A store in which nothing is wrong is left alone. If the process dies in it, run
+ * it again.
+ *
+ * Parameters
+ * - `address`: the store's directory, as for holdfast_open().
+ * - `care`: progress, findings, HOLDFAST_DRY_RUN, HOLDFAST_FORCE_FILESYSTEM; NULL = nothing of it.
+ * - `out`: what was done, or with HOLDFAST_DRY_RUN would be; may be NULL.
+ *
+ * Results
+ * - HOLDFAST_OK.
+ * - HOLDFAST_STOPPED: `progress` ended it while it looked; nothing was changed, `out` not written.
+ * - HOLDFAST_E_REFUSED: processes have it open; the sentence has their ids. Or as holdfast_open().
+ * - HOLDFAST_E_FORMAT: both copies of `super` are damaged: put one back from a backup.
+ * - HOLDFAST_E_DAMAGED: `data` is missing. HOLDFAST_E_NO_STORE, HOLDFAST_E_NO_SPACE (nothing was
+ *   changed if it is the side file that finds none), HOLDFAST_E_IO.
+ *
+ * Takes as long as reading the store twice. While it works the store cannot be opened. Any thread.
+ */
+int holdfast_repair(const char *address,
+                    const struct holdfast_care *care,
+                    struct holdfast_repaired *out);
+
+/**
+ * Tells what a full compaction would give back.
+ *
+ * Parameters
+ * - `exact`: 0 = from the counters, in microseconds: without what has expired, and as far off as
+ *   the counters are; 1 = by a walk over the headers of all records, while others go on.
+ * - `out`: the numbers.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_E_IO, HOLDFAST_E_NO_MEMORY. Waits for nobody. Any thread.
+ */
+int holdfast_reclaimable(struct holdfast_store *store, int exact, struct holdfast_space *out);
 
 /**
  * The HOLDFAST_ABI_VERSION of the library that is loaded.

@@ -99,6 +99,8 @@ pub(crate) mod word {
     pub(crate) const DEFAULT_TTL_MS: u64 = 0x660;
     pub(crate) const MAX_TTL_MS: u64 = 0x668;
     pub(crate) const MAX_VALUE_BYTES: u64 = 0x670;
+    /// [`PINS`](crate::limits::PINS) times {owner's identity, first segment that is still needed}.
+    pub(crate) const PINS: u64 = 0x700;
     pub(crate) const SLOTS: u64 = 0x1000;
 }
 

@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
 use crate::options::{Config, ConfigChange, Options, Ttl};
 use crate::store::{
-    BatchItem, Compute, Counted, Each, Item, Page, Range, Scan, Stats, Store, Stored, Visit, Write,
+    BackedUp, BatchItem, Compute, Counted, Each, Item, Page, Progress, Range, Reclaimable,
+    RepairOptions, Repaired, Restored, Scan, Stats, Store, Stored, Verified, Visit, Write,
 };
 
 /// The outcome of opening a session: its lock, and what is stored.
@@ -95,6 +96,9 @@ pub trait Backend: Send + Sync {
     fn set_config(&self, change: &ConfigChange) -> Result<Config>;
     fn flush(&self, at_ms: Option<u64>) -> Result<()>;
     fn trim_memory(&self) -> Result<u64>;
+    fn verify(&self, progress: &mut Progress) -> Result<Verified>;
+    fn backup(&self, to: &Path, verify: bool, progress: &mut Progress) -> Result<BackedUp>;
+    fn reclaimable(&self, exact: bool) -> Result<Reclaimable>;
 
     /// Takes the lock and reads the value: one round trip where the engine is far away.
     fn open_session(
@@ -243,18 +247,49 @@ impl Backend for Store {
     fn trim_memory(&self) -> Result<u64> {
         Store::trim_memory(self)
     }
+    fn verify(&self, progress: &mut Progress) -> Result<Verified> {
+        Store::verify(self, progress)
+    }
+    fn backup(&self, to: &Path, verify: bool, progress: &mut Progress) -> Result<BackedUp> {
+        Store::backup(self, to, verify, progress)
+    }
+    fn reclaimable(&self, exact: bool) -> Result<Reclaimable> {
+        Store::reclaimable(self, exact)
+    }
 }
 
-/// Opens a store by its address: a directory. An address with a scheme (`redis://host`) names an
-/// engine that this version does not have yet, and says so.
-pub fn open(address: impl AsRef<OsStr>, options: &Options) -> Result<Box<dyn Backend>> {
-    let address = address.as_ref();
+/// The directory that an address names. One with a scheme (`redis://host`) names an engine that
+/// this version does not have yet, and says so.
+fn directory(address: &OsStr) -> Result<&Path> {
     match address.to_str().and_then(|text| text.split_once("://")) {
-        Some(("file", path)) => Ok(Box::new(Store::open(Path::new(path), options)?)),
+        Some(("file", path)) => Ok(Path::new(path)),
         Some((scheme, _)) => Err(Error::Unsupported(format!(
             "{scheme}:// addresses are not supported by this version ({}); give a directory",
             env!("CARGO_PKG_VERSION")
         ))),
-        None => Ok(Box::new(Store::open(Path::new(address), options)?)),
+        None => Ok(Path::new(address)),
     }
+}
+
+/// Opens a store by its address.
+pub fn open(address: impl AsRef<OsStr>, options: &Options) -> Result<Box<dyn Backend>> {
+    Ok(Box::new(Store::open(directory(address.as_ref())?, options)?))
+}
+
+/// [`Store::repair`] by address.
+pub fn repair(
+    address: impl AsRef<OsStr>,
+    options: &RepairOptions,
+    progress: &mut Progress,
+) -> Result<Repaired> {
+    Store::repair(directory(address.as_ref())?, options, progress)
+}
+
+/// [`Store::restore`] by addresses.
+pub fn restore(
+    from: impl AsRef<OsStr>,
+    to: impl AsRef<OsStr>,
+    progress: &mut Progress,
+) -> Result<Restored> {
+    Store::restore(directory(from.as_ref())?, directory(to.as_ref())?, progress)
 }

@@ -84,6 +84,16 @@ pub const ROOM_TRIES: u32 = 8;
 pub const LATCH_SPINS: u32 = 100;
 /// Version numbers skipped by every rebuild, so that none is issued twice.
 pub const SEQ_STEP: u64 = 1 << 40;
+/// Version numbers between a store and its backup, so that no number is issued by both.
+pub const COPY_STEP: u64 = 1 << 48;
+/// Backups and checks of one store at the same time.
+pub const PINS: u64 = 4;
+/// How often a backup that lost its hold on the log begins anew.
+pub const BACKUP_TRIES: u32 = 3;
+/// Findings that a check lists; it counts the others.
+pub const FINDINGS: usize = 1000;
+/// Records without a slot that a check remembers until it knows why; it counts the others.
+pub const SUSPECTS: usize = 1 << 20;
 /// Records that one bounded sweep looks at.
 pub const SWEEP_RECORDS: u64 = 4096;
 /// Entries in a page of a scan or range, unless the caller says otherwise.
@@ -100,4 +110,5 @@ const _: () = {
     assert!(MAX_BYTES_LOW / SEGMENT_LOW >= 2 * RESERVE);
     assert!(PROCESSES_MAX < u16::MAX as u32);
     assert!(STRIPES == 256);
+    assert!(PINS * 16 <= 64);
 };

@@ -17,6 +17,7 @@
 
 mod boundary;
 mod buffer;
+mod care;
 mod failure;
 mod info;
 mod locks;

@@ -129,6 +129,11 @@ pub const HOLDFAST_UPDATE_WRITE: i32 = 1;
 /// Returned by a holdfast_update_fn: there is no value from now on.
 pub const HOLDFAST_UPDATE_DELETE: i32 = 2;
 
+/// holdfast_care.flags of holdfast_repair(): only say what would be done.
+pub const HOLDFAST_DRY_RUN: u32 = 1;
+/// holdfast_care.flags of holdfast_backup(): read the copy back when it is done, and compare.
+pub const HOLDFAST_READ_BACK: u32 = 2;
+
 /// "HOLDFAST_E_FULL" for -3, and so on.
 pub(super) fn name(result: i32) -> &'static std::ffi::CStr {
     match result {

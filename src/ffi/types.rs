@@ -3,7 +3,7 @@
 //! A struct that begins with `struct_size` may grow at its end in later versions.
 #![allow(non_camel_case_types, reason = "these are the C names")]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
 use super::boundary::Versioned;
 
@@ -532,6 +532,196 @@ pub struct holdfast_batch_item {
     pub reserved: u32,
 }
 
+/// Called during long work with the bytes that are done and that there are. Another result than 0
+/// ends the work with HOLDFAST_STOPPED. It runs on the calling thread and may call this library,
+/// except holdfast_close() on the store at work. It must return: no longjmp(), no C++ exception.
+pub type holdfast_progress_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, done: u64, total: u64) -> c_int>;
+
+/// Something that is not as it was written. It and its strings live until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_finding {
+    /// sizeof(holdfast_finding) of the library.
+    pub struct_size: usize,
+    /// "super", "data", "index" or "meta".
+    pub file: *const c_char,
+    /// Where in it, bytes.
+    pub offset: u64,
+    /// In which segment of `data`; -1 = in none.
+    pub segment: i64,
+    /// What is wrong.
+    pub what: *const c_char,
+    /// What follows from it.
+    pub consequence: *const c_char,
+    /// What to do.
+    pub remedy: *const c_char,
+}
+
+/// Called with each finding, of which at most 1000 are given. The rules of holdfast_progress_fn
+/// hold, but for the result, which it has not.
+pub type holdfast_finding_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, finding: *const holdfast_finding)>;
+
+/// How to check, copy and mend a store. All zero but `struct_size` is fine, and so is NULL for it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_care {
+    /// sizeof(holdfast_care).
+    pub struct_size: usize,
+    /// HOLDFAST_DRY_RUN, HOLDFAST_READ_BACK, HOLDFAST_FORCE_FILESYSTEM (of a repair), or-ed.
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Told how far the work is; may be NULL.
+    pub progress: holdfast_progress_fn,
+    /// Told what is wrong; may be NULL.
+    pub finding: holdfast_finding_fn,
+    /// Passed to both, otherwise untouched.
+    pub context: *mut c_void,
+}
+
+/// What holdfast_verify() found. Set `struct_size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_verified {
+    /// sizeof(holdfast_verified).
+    pub struct_size: usize,
+    /// How much is wrong; 0 = the store is whole.
+    pub findings: u64,
+    /// 1 = every record was found to be current or to have a newer one. 0: that was not looked
+    /// for, because writers needed the room that the check held back.
+    pub reachability_checked: u64,
+    /// Segments of the store.
+    pub segments: u64,
+    /// Those that hold nothing.
+    pub segments_free: u64,
+    /// Records in the log.
+    pub records: u64,
+    /// Their bytes.
+    pub record_bytes: u64,
+    /// Those that can be read by their key.
+    pub live: u64,
+    /// Their bytes.
+    pub live_bytes: u64,
+    /// Current ones whose lifetime is over, or that were flushed.
+    pub expired: u64,
+    /// Their bytes.
+    pub expired_bytes: u64,
+    /// Records that say that a key is gone.
+    pub tombstones: u64,
+    /// Their bytes.
+    pub tombstone_bytes: u64,
+    /// Replaced, deleted or dropped ones.
+    pub dead: u64,
+    /// Their bytes.
+    pub dead_bytes: u64,
+    /// Of the dead: those that do not hold. A power loss leaves such; no key leads to them.
+    pub debris: u64,
+    /// Slots of the index that are in use.
+    pub keys: u64,
+    /// What the counter in the statistics says of them, which deaths may leave a little off.
+    pub keys_counted: u64,
+    /// What the counter says of the bytes of current records.
+    pub live_bytes_counted: u64,
+}
+
+/// What holdfast_backup() made. Set `struct_size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_backed_up {
+    /// sizeof(holdfast_backed_up).
+    pub struct_size: usize,
+    /// Everything up to this version is in it.
+    pub version: u64,
+    /// Store time of that moment, unix milliseconds.
+    pub taken_ms: u64,
+    /// Records copied, current or not.
+    pub records: u64,
+    /// Their bytes.
+    pub record_bytes: u64,
+    /// Bytes written to the copy.
+    pub bytes: u64,
+    /// Current values that could not be read; the copy says that their keys are gone.
+    pub damaged: u64,
+    /// Segments that are not in the copy because their header is damaged: repair the store.
+    pub segments_damaged: u64,
+    /// How often it began anew because writers needed the room.
+    pub restarts: u64,
+}
+
+/// What holdfast_restore() did. Set `struct_size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_restored {
+    /// sizeof(holdfast_restored).
+    pub struct_size: usize,
+    /// The version up to which the backup has everything.
+    pub version: u64,
+    /// Store time of that moment, unix milliseconds.
+    pub taken_ms: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// What holdfast_repair() did, or would do. Set `struct_size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_repaired {
+    /// sizeof(holdfast_repaired).
+    pub struct_size: usize,
+    /// How much was wrong.
+    pub findings: u64,
+    /// 1 = a copy of `super` was replaced by the other.
+    pub super_rewritten: u64,
+    /// Segments that got their header back.
+    pub headers_mended: u64,
+    /// Pieces of `data` that could not be read and were dropped.
+    pub pieces_dropped: u64,
+    /// Their bytes.
+    pub bytes_dropped: u64,
+    /// Of them: current values whose key is known, so that no older value takes their place.
+    pub keys_deleted: u64,
+    /// 1 = index and meta were made anew.
+    pub rebuilt: u64,
+    /// The file in the store's directory with what was dropped; empty = none.
+    pub dropped_file: [c_char; 64],
+}
+
+/// What of a store could be given back. Set `struct_size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct holdfast_space {
+    /// sizeof(holdfast_space).
+    pub struct_size: usize,
+    /// Bytes of whole segments that would be free if what is live were packed together.
+    pub bytes: u64,
+    /// Size of a segment, bytes.
+    pub segment_bytes: u64,
+    /// Segments in use.
+    pub segments_used: u64,
+    /// Segments free.
+    pub segments_free: u64,
+    /// Current records that have not expired; a quick look does not count records.
+    pub live: u64,
+    /// Their bytes; in a quick look with those that have expired.
+    pub live_bytes: u64,
+    /// Current records that have expired or were flushed; 0 in a quick look.
+    pub expired: u64,
+    /// Their bytes.
+    pub expired_bytes: u64,
+    /// Records that say that a key is gone, some of which are still needed; 0 in a quick look.
+    pub tombstones: u64,
+    /// Their bytes.
+    pub tombstone_bytes: u64,
+    /// Replaced, deleted or dropped records; 0 in a quick look.
+    pub dead: u64,
+    /// Their bytes; in a quick look all that is not live.
+    pub dead_bytes: u64,
+    /// Segments in use by the share of their bytes that is live: below 10 %, below 20 %, ...
+    pub by_share: [u64; 10],
+}
+
 macro_rules! versioned {
     ($($name:ident: $first:literal),* $(,)?) => {$(
         // SAFETY: repr(C), begins with `struct_size: usize`, and all zero is a valid value.
@@ -560,4 +750,10 @@ versioned! {
     holdfast_config: 80,
     holdfast_write_options: 48,
     holdfast_batch_item: 64,
+    holdfast_care: 40,
+    holdfast_verified: 152,
+    holdfast_backed_up: 72,
+    holdfast_restored: 32,
+    holdfast_repaired: 128,
+    holdfast_space: 184,
 }

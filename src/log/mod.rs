@@ -1,11 +1,13 @@
 //! The log: records in segments, appended, read, walked. It knows no index and no locks.
 
+mod image;
 mod lane;
 pub(crate) mod record;
 mod run;
 pub(crate) mod segment;
 mod walk;
 
+pub(crate) use image::{Image, Seen, Source, Sum};
 pub(crate) use lane::Lane;
 pub(crate) use run::Run;
 pub(crate) use walk::{Walk, Walked};

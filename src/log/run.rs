@@ -19,7 +19,7 @@ pub(crate) struct Run<'a> {
 }
 
 /// The pieces of a run's value: place in `data`, range in the value.
-fn pieces(
+pub(super) fn pieces(
     segment_bytes: u64,
     at: u64,
     key_len: usize,
@@ -62,6 +62,12 @@ impl<'a> Run<'a> {
         let large = lines(key_len, value_len) * LINE > arena.geometry.segment_bytes / 4;
         let room = arena.geometry.segment_bytes - LINE;
         large.then(|| (value_offset(key_len) + value_len).div_ceil(room))
+    }
+
+    /// Segments that the record with this header fills.
+    pub(crate) fn length(segment_bytes: u64, header: &Header) -> u64 {
+        let len = value_offset(header.key_len as usize) + header.value_len as u64;
+        len.div_ceil(segment_bytes - LINE)
     }
 
     /// Takes segments and writes the value into them.

@@ -20,6 +20,7 @@
 
 use crate::arena::{Arena, segment, word};
 use crate::error::{Error, Result};
+use crate::key::KeyHash;
 use crate::limits::{LINE, LIVE_PARTS, RESERVE, RUN_TRIES};
 use crate::sys::disk::{self, FileKind};
 
@@ -85,24 +86,77 @@ impl Header {
         (self.kind == KIND_BODY).then_some(self.run)
     }
 
-    fn words(&self) -> [u64; 5] {
-        [
+    /// The header's line, its magic word first.
+    pub(crate) fn words(&self, secret: &[u64; 2]) -> [u64; 8] {
+        let mut words = [
+            0,
             self.incarnation as u64 | (self.kind as u64) << 32,
             self.salt,
             self.activation_seq,
             self.run,
             self.activated_ms,
-        ]
+            0,
+            0,
+        ];
+        words[0] = magic(&words, secret);
+        words
+    }
+
+    /// What a header's line says; `None` if the magic does not match the rest.
+    pub(crate) fn parse(line: &[u64; 8], secret: &[u64; 2]) -> Option<Header> {
+        (line[0] == magic(line, secret)).then(|| Header::believed(line))
+    }
+
+    /// What a header's line says if it is believed; for a repair, which has other evidence.
+    pub(crate) fn believed(line: &[u64; 8]) -> Header {
+        Header {
+            incarnation: line[1] as u32,
+            kind: (line[1] >> 32) as u8,
+            salt: line[2],
+            activation_seq: line[3],
+            run: line[4],
+            activated_ms: line[5],
+        }
+    }
+
+    /// The same as a plain segment, the head of a run of `count`, or a body of the run at `head`.
+    pub(crate) fn plain(self) -> Header {
+        Header { kind: KIND_PLAIN, run: 0, ..self }
+    }
+
+    pub(crate) fn as_head(self, count: u64) -> Header {
+        Header { kind: KIND_HEAD, run: count, ..self }
+    }
+
+    pub(crate) fn as_body(self, head: u64) -> Header {
+        Header { kind: KIND_BODY, run: head, ..self }
     }
 }
 
-fn magic(arena: &Arena, words: &[u64; 5]) -> u64 {
+fn magic(line: &[u64; 8], secret: &[u64; 2]) -> u64 {
     let mut bytes = [0; 56];
-    let all = words.iter().chain(&arena.secret);
+    let all = line[1..6].iter().chain(secret);
     for (chunk, word) in bytes.chunks_exact_mut(8).zip(all) {
         chunk.copy_from_slice(&word.to_le_bytes());
     }
     MAGIC as u64 | (crc_fast::crc32_iscsi(&bytes) as u64) << 32
+}
+
+/// The salt of an incarnation: whoever knows two of its three sources can tell the third by it.
+pub(crate) fn salt_of(
+    hash: &KeyHash,
+    secret: &[u64; 2],
+    segment: u64,
+    incarnation: u32,
+    seq: u64,
+) -> u64 {
+    let mut name = [0; 24];
+    for (chunk, word) in
+        name.chunks_exact_mut(8).zip([segment, incarnation as u64, seq ^ secret[1]])
+    {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    hash.second(&name)
 }
 
 pub(crate) fn start(arena: &Arena, segment: u64) -> u64 {
@@ -134,19 +188,7 @@ pub(crate) fn header(arena: &Arena, segment: u64) -> Option<Header> {
     if !arena.data.contains(at, LINE) {
         return None;
     }
-    let line = arena.data.line(at);
-    let words = [line[1], line[2], line[3], line[4], line[5]];
-    if line[0] != magic(arena, &words) {
-        return None;
-    }
-    Some(Header {
-        incarnation: words[0] as u32,
-        kind: (words[0] >> 32) as u8,
-        salt: words[1],
-        activation_seq: words[2],
-        run: words[3],
-        activated_ms: words[4],
-    })
+    Header::parse(&arena.data.line(at), &arena.secret)
 }
 
 /// Was its magic taken away on purpose, or never written? (Its taker died before the file grew.)
@@ -169,29 +211,21 @@ pub(crate) fn last_incarnation(arena: &Arena, segment: u64) -> u32 {
 /// Writes the header of a segment's new incarnation; its magic word last.
 fn begin(arena: &Arena, segment: u64, incarnation: u32, kind: u8, run: u64) {
     let seq = arena.meta.load(word::SEQ);
-    let mut name = [0; 24];
-    for (chunk, word) in
-        name.chunks_exact_mut(8).zip([segment, incarnation as u64, seq ^ arena.secret[1]])
-    {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
     let header = Header {
         incarnation,
         kind,
-        salt: arena.hash.second(&name),
+        salt: salt_of(&arena.hash, &arena.secret, segment, incarnation, seq),
         activation_seq: seq,
         run,
         activated_ms: arena.now_ms(),
     };
     let at = start(arena, segment);
     arena.data.store(at, 0);
-    let words = header.words();
-    for (i, word) in words.iter().enumerate() {
-        arena.data.store(at + 8 + i as u64 * 8, *word);
+    let words = header.words(&arena.secret);
+    for (i, word) in words.iter().enumerate().skip(1) {
+        arena.data.store(at + i as u64 * 8, *word);
     }
-    arena.data.store(at + 48, 0);
-    arena.data.store(at + 56, 0);
-    arena.data.store(at, magic(arena, &words));
+    arena.data.store(at, words[0]);
     let row = arena.geometry.segment(segment);
     // What deaths left in the count was never alive here.
     let left = arena.meta.swap(row + segment::LIVE, 0);

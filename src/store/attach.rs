@@ -87,6 +87,14 @@ pub(super) fn super_is_missing(dir: &Dir) -> Error {
     ))
 }
 
+fn data_is_missing(dir: &Dir) -> Error {
+    Error::Damaged(format!(
+        "{} is missing: this store's sessions were in it. Put it back, or remove the whole \
+         directory to start with an empty store",
+        dir.join("data").display()
+    ))
+}
+
 fn lock_failed(dir: &Dir, e: std::io::Error) -> Error {
     Error::io(format!("locking {}", dir.join("lock").display()), e)
 }
@@ -272,6 +280,84 @@ fn join(dir: &Dir, boot: [u64; 2]) -> Result<Option<Files>> {
     Ok(Some(Files { superblock, data, index, meta }))
 }
 
+/// The files that can be made anew, and why they need not be.
+struct Derived {
+    index: Map,
+    meta: Map,
+    here: bool,
+    clean: bool,
+}
+
+/// Nobody else has the store open, and nobody can open it while this lives.
+pub(super) struct Solitude<'a> {
+    alone: Alone<'a>,
+    peers: Peers,
+}
+
+impl<'a> Solitude<'a> {
+    /// Refused, with their process ids, while others have it open.
+    pub(super) fn enter(path: &Path, options: &'a Options) -> Result<Solitude<'a>> {
+        let dir = Dir::open(path, options.force_filesystem)?;
+        let boot = dir::boot_id()?;
+        if Superblock::copies(&dir)?.is_empty() {
+            return Err(no_store(&dir)?);
+        }
+        let peers = open_peers(&dir)?;
+        if !try_alone(&peers, &dir)? {
+            return Err(Error::Refused { path: path.into(), why: who_is_there(&dir, &peers)? });
+        }
+        peers.assume_slot(0);
+        Ok(Solitude { alone: Alone { dir, boot, options }, peers })
+    }
+
+    pub(super) fn dir(&self) -> &Dir {
+        &self.alone.dir
+    }
+
+    pub(super) fn data(&self, superblock: &Superblock) -> Result<Map> {
+        map_data(&self.alone.dir, superblock)?.ok_or_else(|| data_is_missing(&self.alone.dir))
+    }
+
+    /// The store as the last processes left it, healed; `Err` inside: it has to be rebuilt.
+    pub(super) fn trust(
+        self,
+        superblock: Superblock,
+    ) -> Result<std::result::Result<Arena, Solitude<'a>>> {
+        let data = self.data(&superblock)?;
+        match self.alone.derived(&superblock, &data)? {
+            None => Ok(Err(self)),
+            Some(Derived { index, meta, here, clean }) => {
+                let files = Files { superblock, data, index, meta };
+                self.alone.trust(files, self.peers, here, clean).map(Ok)
+            }
+        }
+    }
+
+    /// The store, rebuilt if need be.
+    pub(super) fn make_ready(self) -> Result<Arena> {
+        self.alone.make_ready(self.peers)
+    }
+}
+
+/// Why nobody can be alone now.
+fn who_is_there(dir: &Dir, peers: &Peers) -> Result<String> {
+    let mut pids = Vec::new();
+    if let Some(superblock) = Superblock::read(dir)?
+        && let Some(meta) = map_exact(dir, "meta", superblock.geometry.meta_bytes())?
+    {
+        let slots = 0..superblock.geometry.slots as u32;
+        let pid = |slot: u32| meta.load(superblock.geometry.slot(slot) + slot::PID);
+        let held = slots.filter(|slot| pid(*slot) != 0 && peers.alive(*slot));
+        pids.extend(held.take(20).map(|slot| pid(slot).to_string()));
+    }
+    let who = match pids.len() {
+        0 => "by a process that is just opening or closing it".into(),
+        1 => format!("by process {}", pids[0]),
+        _ => format!("by processes {}", pids.join(", ")),
+    };
+    Ok(format!("is open {who}; close it there, or end them, and try again"))
+}
+
 /// The one that decides.
 struct Alone<'a> {
     dir: Dir,
@@ -293,29 +379,32 @@ impl Alone<'_> {
         let mut superblock = self.superblock()?;
         self.settle(&mut superblock)?;
         let Some(data) = map_data(&self.dir, &superblock)? else {
-            return Err(Error::Damaged(format!(
-                "{} is missing: this store's sessions were in it. Put it back, or remove the whole \
-                 directory to start with an empty store",
-                self.dir.join("data").display()
-            )));
+            return Err(data_is_missing(&self.dir));
         };
-        let geometry = &superblock.geometry;
-        let (index, meta) = (
-            map_index(&self.dir, &superblock)?,
-            map_exact(&self.dir, "meta", geometry.meta_bytes())?,
-        );
-        if let (Some(index), Some(meta)) = (index, meta) {
-            let here = boot_of(&meta) == self.boot;
-            let clean = meta.load(word::CLEAN) == 1;
-            if is_whole(&meta, &superblock, &data, &index)
-                && growth::is_sound(&meta, &index, geometry)
-                && (here || clean)
-            {
+        match self.derived(&superblock, &data)? {
+            Some(Derived { index, meta, here, clean }) => {
                 let files = Files { superblock, data, index, meta };
-                return self.trust(files, peers, here, clean);
+                self.trust(files, peers, here, clean)
             }
+            None => self.rebuild(superblock, data, peers),
         }
-        self.rebuild(superblock, data, peers)
+    }
+
+    /// Index and meta, if they are whole and of this boot, or were closed cleanly.
+    fn derived(&self, superblock: &Superblock, data: &Map) -> Result<Option<Derived>> {
+        let geometry = &superblock.geometry;
+        let (Some(index), Some(meta)) = (
+            map_index(&self.dir, superblock)?,
+            map_exact(&self.dir, "meta", geometry.meta_bytes())?,
+        ) else {
+            return Ok(None);
+        };
+        let here = boot_of(&meta) == self.boot;
+        let clean = meta.load(word::CLEAN) == 1;
+        let usable = is_whole(&meta, superblock, data, &index)
+            && growth::is_sound(&meta, &index, geometry)
+            && (here || clean);
+        Ok(usable.then_some(Derived { index, meta, here, clean }))
     }
 
     /// The store's identity, made here if there is no store yet.

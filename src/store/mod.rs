@@ -4,6 +4,7 @@
 //! attaches itself anew at its first operation; it never has its parent's locks.
 
 mod attach;
+mod care;
 mod config;
 mod flush;
 mod flusher;
@@ -34,6 +35,9 @@ use crate::lock::{self, Acquired, Held, LockInfo, Wait};
 use crate::options::{Options, Sync, Ttl};
 use crate::sys::dir::Dir;
 use crate::sys::peers::AttachGuard;
+pub use care::{
+    Amount, BackedUp, Finding, Progress, Reclaimable, RepairOptions, Repaired, Restored, Verified,
+};
 use flusher::Flusher;
 pub use many::{BatchItem, Each};
 pub use scan::{Entry, Filter, Page, Range, SCAN_DONE, Scan, Visit};

@@ -187,29 +187,36 @@ impl Superblock {
         })
     }
 
-    /// Reads it; `None` if there is no such file. One whole copy is enough.
-    pub(crate) fn read(dir: &Dir) -> Result<Option<Superblock>> {
-        let Some(mut file) = dir.open_file("super")? else { return Ok(None) };
+    /// Both copies, each as it is found; none if there is no such file.
+    pub(crate) fn copies(dir: &Dir) -> Result<Vec<Result<Superblock>>> {
+        let Some(mut file) = dir.open_to_read("super")? else { return Ok(Vec::new()) };
         let mut bytes = Vec::new();
         Read::by_ref(&mut file)
             .take(4 * COPY as u64)
             .read_to_end(&mut bytes)
             .map_err(|e| Error::io(format!("reading {}", dir.join("super").display()), e))?;
         let second = bytes.get(COPY..).unwrap_or_default();
-        match Superblock::decode(dir, &bytes) {
-            Ok(it) => Ok(Some(it)),
-            Err(first) => match Superblock::decode(dir, second) {
-                Ok(it) => Ok(Some(it)),
-                Err(_) => Err(match first {
-                    Error::Format { path, why } if why == "is damaged" => Error::Format {
-                        path,
-                        why: "is damaged in both copies; put back a copy of this one file from a \
-                              backup of the same store (the other files are as they were)"
-                            .into(),
-                    },
-                    other => other,
-                }),
-            },
+        Ok(vec![Superblock::decode(dir, &bytes), Superblock::decode(dir, second)])
+    }
+
+    /// Reads it; `None` if there is no such file. One whole copy is enough.
+    pub(crate) fn read(dir: &Dir) -> Result<Option<Superblock>> {
+        let mut first_failure = None;
+        for copy in Superblock::copies(dir)? {
+            match copy {
+                Ok(it) => return Ok(Some(it)),
+                Err(e) => first_failure = first_failure.or(Some(e)),
+            }
+        }
+        match first_failure {
+            None => Ok(None),
+            Some(Error::Format { path, why }) if why == "is damaged" => Err(Error::Format {
+                path,
+                why: "is damaged in both copies; put back a copy of this one file from a backup \
+                      of the same store (the other files are as they were)"
+                    .into(),
+            }),
+            Some(other) => Err(other),
         }
     }
 

@@ -108,6 +108,47 @@ impl Dir {
         Ok((stat.st_dev, stat.st_ino))
     }
 
+    /// Is this directory the one at a path, or one above it? What does not exist yet lies where the
+    /// first of its parents that exists is.
+    pub(crate) fn is_above(&self, path: &Path) -> Result<bool> {
+        let own = self.identity()?;
+        let there = path.ancestors().find_map(|part| part.canonicalize().ok());
+        Ok(there.is_some_and(|there| {
+            there
+                .ancestors()
+                .any(|part| fs::stat(part).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == own))
+        }))
+    }
+
+    /// Makes a directory with the owner and mode of this one; false if it is there already.
+    pub(crate) fn make_alike(&self, path: &Path) -> Result<bool> {
+        super::fault::step();
+        let failed = |what: &str, e: io::Error| Error::io(format!("{what} {}", path.display()), e);
+        match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            Err(e) => return Err(failed("making the directory", e.into())),
+        }
+        let owner = (euid() == 0 && self.owner.0 != 0).then_some(self.owner.0);
+        let group = (owner.is_some() || self.group).then_some(self.owner.1);
+        let mode = if self.group { 0o2770 } else { 0o700 };
+        let done = std::os::unix::fs::chown(path, owner, group).and_then(|()| {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+        });
+        if let Err(e) = done {
+            let _ = std::fs::remove_dir(path);
+            return Err(failed("setting the owner and mode of", e));
+        }
+        Ok(true)
+    }
+
+    /// Is nothing in it?
+    pub(crate) fn is_empty(&self) -> Result<bool> {
+        let mut entries = std::fs::read_dir(&self.path)
+            .map_err(|e| Error::io(format!("listing {}", self.path.display()), e))?;
+        Ok(entries.next().is_none())
+    }
+
     /// Is what lies at the path still this directory, with this file in it?
     pub(crate) fn still_holds(&self, name: &str, file: &File) -> bool {
         let same = |a: &Stat, b: &Stat| a.st_dev == b.st_dev && a.st_ino == b.st_ino;
@@ -124,7 +165,16 @@ impl Dir {
 
     /// Opens a file for reading and writing; `None` if there is none.
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        self.open_for(name, OFlags::RDWR)
+    }
+
+    /// Opens a file for reading only, also on a filesystem that allows no more.
+    pub(crate) fn open_to_read(&self, name: &str) -> Result<Option<File>> {
+        self.open_for(name, OFlags::RDONLY)
+    }
+
+    fn open_for(&self, name: &str, access: OFlags) -> Result<Option<File>> {
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         match fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => self.checked(name, File::from(fd)).map(Some),
             Err(rustix::io::Errno::NOENT) => Ok(None),

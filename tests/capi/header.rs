@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 
 /// In the order of the manual.
-const SOURCES: [&str; 10] =
-    ["results", "types", "store", "values", "writes", "many", "scan", "locks", "state", "info"];
+const SOURCES: [&str; 11] = [
+    "results", "types", "store", "values", "writes", "many", "scan", "locks", "state", "care",
+    "info",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdfast::{Entry, Error, Options, Range, SCAN_DONE, Scan, Store, Stored, Ttl, Write};
 use holdfast_tests::process::{self, Ended};
-use holdfast_tests::{Rng, content, dir, memory_dir, open, seed, size, small};
+use holdfast_tests::{Mount, Rng, content, dir, memory_dir, open, seed, size, small};
 
 const KEYS: u32 = 40;
 
@@ -181,45 +181,10 @@ fn a_truncated_file_gives_a_miss_or_an_error_but_no_crash() {
     }
 }
 
-/// A small filesystem in memory; gone with the value.
-struct Mount(tempfile::TempDir);
-
-impl Mount {
-    fn new(kib: u32) -> Option<Mount> {
-        let dir = dir();
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={kib}k,mode=0700"), "tmpfs"])
-            .arg(dir.path())
-            .status();
-        if done.is_ok_and(|status| status.success()) {
-            return Some(Mount(dir));
-        }
-        println!("SKIPPED: cannot mount a tmpfs here (this needs root)");
-        None
-    }
-
-    fn remount(&self, option: &str) {
-        let mut mount = Command::new("mount");
-        mount.args(["-o", &format!("remount,{option}")]).arg(self.0.path());
-        // Children that other tests forked meanwhile have this store's files open, but not for long.
-        let begun = std::time::Instant::now();
-        while !mount.status().expect("mount").success() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "remount,{option}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_new_values_keeps_the_old_ones_and_lets_go_when_there_is_room() {
     let Some(mount) = Mount::new(5_000) else { return };
-    let path = mount.0.path();
+    let path = mount.path();
     let options = Options { max_bytes: Some(8 << 20), max_processes: Some(8), ..options() };
     let store = open(path, &options);
     let mut keys = 0u32;
@@ -250,20 +215,20 @@ fn a_full_disk_refuses_new_values_keeps_the_old_ones_and_lets_go_when_there_is_r
     assert!(matches!(fresh, Ok(Stored::Done(_))), "{fresh:?}");
     // And a store that cannot even be made says so.
     let Some(mount) = Mount::new(500) else { return };
-    let refused = Store::open(mount.0.path(), &options).err().expect("too small");
+    let refused = Store::open(mount.path(), &options).err().expect("too small");
     assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
     mount.remount("size=20000k");
-    open(mount.0.path(), &options);
+    open(mount.path(), &options);
 }
 
 #[test]
 fn a_read_only_filesystem_is_named() {
     let Some(mount) = Mount::new(20_000) else { return };
-    drop(open(mount.0.path(), &options()));
+    drop(open(mount.path(), &options()));
     mount.remount("ro");
-    let refused = Store::open(mount.0.path(), &options()).err().expect("read-only");
+    let refused = Store::open(mount.path(), &options()).err().expect("read-only");
     assert!(matches!(refused, Error::ReadOnly(_)), "{refused}");
-    assert!(refused.to_string().contains(&mount.0.path().display().to_string()), "{refused}");
+    assert!(refused.to_string().contains(&mount.path().display().to_string()), "{refused}");
 }
 
 /// Opens and expects an error that names the place and, where there is one, the mending command.

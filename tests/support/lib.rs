@@ -3,6 +3,7 @@
 
 mod disk;
 pub mod killing;
+mod mount;
 pub mod process;
 mod random;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use holdfast::{Clock, Options, Store};
 
 pub use disk::{CutDisk, Luck};
+pub use mount::Mount;
 pub use random::{Rng, content, seed, size};
 
 /// A private directory that goes away with the value.

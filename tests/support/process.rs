@@ -138,6 +138,23 @@ pub fn pipe() -> (std::fs::File, std::fs::File) {
     }
 }
 
+/// `count` numbers that this process shares with its children to come; they stay to its end.
+pub fn shared(count: usize) -> &'static [AtomicU64] {
+    // SAFETY: a new mapping of zeros, which is a valid array of atomics, never unmapped.
+    unsafe {
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            count * 8,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert!(at != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+        std::slice::from_raw_parts(at.cast(), count)
+    }
+}
+
 /// The one that runs at present in a chain of processes, see [`chain`].
 pub struct Link {
     out: std::fs::File,

@@ -1,6 +1,6 @@
 //! Emptied segments on their way to being free, and free ones on their way back to the filesystem.
 
-use super::{evict, sync, target};
+use super::{evict, pin, sync, target};
 use crate::arena::{Arena, segment as row, word};
 use crate::log::segment::{self, BARE, BODY, DRAINED, FREE, SWEEPING, State, ZEROED};
 use crate::sys::clock;
@@ -25,7 +25,8 @@ pub(in crate::store) fn advance(arena: &Arena) -> u64 {
         }
         let count = segment::run_length(arena, number);
         if state.kind() == DRAINED {
-            waiting += zero(arena, number, state, count) as u64;
+            // In this order: what is drained before the look for a pin is in no later copy.
+            waiting += (!pin::keeps(arena, number) && zero(arena, number, state)) as u64;
         } else if let Some(n) = free(arena, number, state, count) {
             freed += n;
         }
@@ -42,7 +43,8 @@ pub(in crate::store) fn advance(arena: &Arena) -> u64 {
 
 /// Takes the magic away. One process at a time: the claim excludes the others and heals like a
 /// sweep.
-fn zero(arena: &Arena, number: u64, state: State, count: u64) -> bool {
+pub(in crate::store) fn zero(arena: &Arena, number: u64, state: State) -> bool {
+    let count = segment::run_length(arena, number);
     let mine = state.to(SWEEPING, arena.peers.slot());
     if !segment::change(arena, number, state, mine) {
         return false;

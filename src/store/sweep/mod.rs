@@ -23,6 +23,7 @@ mod visit;
 
 use std::time::{Duration, Instant};
 
+use super::care::pin;
 use super::sync;
 use crate::arena::{Arena, Count, segment as row, word};
 use crate::error::{Error, Result};
@@ -33,7 +34,7 @@ use choose::Age;
 use visit::{Budget, Outcome, Task};
 
 pub(super) use evict::horizon as evict_horizon;
-pub(super) use free::{advance, give_back};
+pub(super) use free::{advance, give_back, zero};
 
 /// After a vain attempt to make room the next ones fail at once for this long.
 const NO_ROOM_MS: u64 = 100;
@@ -160,9 +161,11 @@ pub(super) fn tend(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
         if free >= target(arena) && !crowded {
             break;
         }
+        // What is pinned would not come free.
+        let useful = free + waiting < target(arena) && !pin::is_any(arena);
         let begun = match crowded {
             true => evict_step(arena, Budget::ALL)?,
-            false if free + waiting < target(arena) => ahead(arena, Budget::ALL)?,
+            false if useful => ahead(arena, Budget::ALL)?,
             false => Step::Nothing,
         };
         match begun {
@@ -279,13 +282,15 @@ fn was_vain(arena: &Arena, wanted: Wanted) -> bool {
 fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
     let enough = || wanted.is_there(arena);
     let deadline = Instant::now() + arena.operation_timeout;
+    let mut patience = pin::PATIENCE;
     let mut which = Lap::Hinted;
     for _ in 0..8 * arena.geometry.segments {
         segment::recount_free(arena);
         if enough() {
             return Ok(true);
         }
-        if free_drained(arena)? {
+        // Whoever copies the log begins anew.
+        if free_drained(arena)? || pin::give_way(arena, &mut patience) {
             continue;
         }
         let scarce = segment::free(arena) < RESERVE + wanted.segments;
