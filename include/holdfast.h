@@ -123,6 +123,9 @@
  * closes its last handle of the store, or when a waiter breaks its lease. It does not end with
  * the thread that took it.
  *
+ * A value can have an owner, a name that many values carry ("user:42"): holdfast_end_owner() ends
+ * them all in one step, and no lock taken before can bring them back.
+ *
  *
  * 6. WHAT BLOCKS, AND FOR HOW LONG
  *
@@ -136,7 +139,7 @@
  *   session locks   as long as you say (timeout_ms), ended early by the stop callback
  *   open            for a process that creates or rebuilds the store, up to open_timeout_ms, and
  *                   for a rebuild of its own after a power loss, at the speed of the disk
- *   sync, close     for the disk
+ *   sync, close     for the disk, and so do changes of the options, flushes and the end of an owner
  *
  * A page fault on the store's files may wait for the disk at any time, like any memory.
  *
@@ -545,6 +548,13 @@ typedef struct holdfast_write_options {
     uint32_t write_flags;
     /** 0. */
     uint32_t reserved;
+    /**
+     * The name of the value's owner, see holdfast_end_owner(); NULL leaves a present value its
+     * owner, and gives a new one none. Not for holdfast_increment() and holdfast_decrement().
+     */
+    const void *owner;
+    /** 1 to 255 bytes, or 0 with NULL. */
+    size_t owner_len;
 } holdfast_write_options;
 
 /**
@@ -715,6 +725,13 @@ typedef struct holdfast_range_options {
     /** 0. */
     uint32_t reserved;
 } holdfast_range_options;
+
+/**
+ * Called by holdfast_owner_keys() with each key; the bytes are there for the time of the call.
+ * Another result than 0 ends it. It may call this library, except holdfast_close() on the store.
+ * It must return: no longjmp(), no C++ exception.
+ */
+typedef int (*holdfast_owned_key_fn)(void *context, const void *key, size_t key_len);
 
 /**
  * Called while a thread waits for a session lock: at least every 50 ms, and after a signal.
@@ -1649,6 +1666,94 @@ int holdfast_count_keys(struct holdfast_store *store,
                         const void *prefix,
                         size_t prefix_len,
                         uint64_t *count);
+
+/**
+ * Gives a value that is there an owner, or another one. Bytes, flags and lifetime stay; the version
+ * is new. (A value can be written with its owner at once: see holdfast_write_options.)
+ *
+ * Every other change of a value leaves it its owner; a value that is made where there was none
+ * has none.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `owner`, `owner_len`: the name, 1 to 255 bytes, any bytes: "user:42". It is no key: a value
+ *   under the same bytes is another thing.
+ * - `lock`: as for holdfast_set().
+ * - `version`: the version stored; may be NULL.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_MISSING: there is no value; HOLDFAST_LOST: the lock is no longer
+ * held, or the owner was ended since it was taken. The failures of holdfast_set(). May block as
+ * holdfast_set() does. Any thread.
+ */
+int holdfast_set_owner(struct holdfast_store *store,
+                       const void *key,
+                       size_t key_len,
+                       const void *owner,
+                       size_t owner_len,
+                       const struct holdfast_lock *lock,
+                       uint64_t *version);
+
+/**
+ * Reads the name of a value's owner.
+ *
+ * Parameters
+ * - `key`, `key_len`: 1 to 1024 bytes.
+ * - `owner`: a buffer, see holdfast_buffer.
+ *
+ * Results: HOLDFAST_OK: the name is in `owner`; HOLDFAST_MISSING: there is no value, or it has no
+ * owner. HOLDFAST_E_DAMAGED, HOLDFAST_E_BUSY, HOLDFAST_E_IO, HOLDFAST_E_NO_MEMORY. May block as
+ * holdfast_set() does, but not for the disk. Any thread, with a buffer of its own.
+ */
+int holdfast_owner_of(struct holdfast_store *store,
+                      const void *key,
+                      size_t key_len,
+                      struct holdfast_buffer *owner);
+
+/**
+ * Gives the keys of all values of an owner to a callback.
+ *
+ * It looks at every record of the store, about a microsecond each: for a page that somebody asks
+ * for, not for each request. A key that is there from the beginning of the call to its end is
+ * given exactly once; one that comes or goes meanwhile may be given or not.
+ *
+ * Parameters
+ * - `owner`, `owner_len`: 1 to 255 bytes.
+ * - `each`, `context`: called with each key; another result than 0 ends it.
+ * - `count`: how many were given; may be NULL.
+ *
+ * Results: HOLDFAST_OK: all were given, perhaps none; HOLDFAST_STOPPED: `each` ended it.
+ * HOLDFAST_E_DAMAGED: a record cannot be read, so nobody knows whether it is one; those before it
+ * were given. HOLDFAST_E_BUSY, HOLDFAST_E_IO. Takes no lock and holds nobody up. Any thread.
+ */
+int holdfast_owner_keys(struct holdfast_store *store,
+                        const void *owner,
+                        size_t owner_len,
+                        holdfast_owned_key_fn each,
+                        void *context,
+                        uint64_t *count);
+
+/**
+ * Ends an owner: "log out everywhere". Every value that it has is gone for all processes, at once
+ * and for good, in one step, however many they are.
+ *
+ * Whoever holds a session lock from before the end can no longer write to what was ended, nor
+ * write anything for this owner: those writes report HOLDFAST_LOST. (A day after the end, or
+ * max_ttl_ms if that is less, such a lock may count as any other.) What is written for the owner
+ * by a request that began afterwards lives.
+ *
+ * Parameters: `owner`, `owner_len`: 1 to 255 bytes.
+ *
+ * Results
+ * - HOLDFAST_OK: ended; on the disk whatever the mode.
+ * - HOLDFAST_MISSING: the same, and nothing was known of this owner.
+ * - HOLDFAST_E_FULL, HOLDFAST_E_NO_SPACE, HOLDFAST_E_SYNC, HOLDFAST_E_BUSY, HOLDFAST_E_IO: it may
+ *   have been ended for those who look now, and need not survive a power loss. Call it again.
+ *
+ * It works in a full store. The space of the values comes back when it is needed, or when they
+ * would have expired. Waits for the disk. Any thread. A process that dies in here has ended
+ * everything or nothing.
+ */
+int holdfast_end_owner(struct holdfast_store *store, const void *owner, size_t owner_len);
 
 /**
  * Takes the session lock of a key, waiting as `wait` says. See 5.

@@ -95,6 +95,10 @@ pub trait Backend: Send + Sync {
     fn config(&self) -> Result<Config>;
     fn set_config(&self, change: &ConfigChange) -> Result<Config>;
     fn flush(&self, at_ms: Option<u64>) -> Result<()>;
+    fn set_owner(&self, key: &[u8], owner: &[u8], held: Option<&Held>) -> Result<Stored>;
+    fn owner_of(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    fn owner_keys(&self, owner: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Result<u64>;
+    fn end_owner(&self, owner: &[u8]) -> Result<bool>;
     fn trim_memory(&self) -> Result<u64>;
     fn verify(&self, progress: &mut Progress) -> Result<Verified>;
     fn backup(&self, to: &Path, verify: bool, progress: &mut Progress) -> Result<BackedUp>;
@@ -243,6 +247,18 @@ impl Backend for Store {
     }
     fn flush(&self, at_ms: Option<u64>) -> Result<()> {
         Store::flush(self, at_ms)
+    }
+    fn set_owner(&self, key: &[u8], owner: &[u8], held: Option<&Held>) -> Result<Stored> {
+        Store::set_owner(self, key, owner, held)
+    }
+    fn owner_of(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Store::owner_of(self, key)
+    }
+    fn owner_keys(&self, owner: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Result<u64> {
+        Store::owner_keys(self, owner, each)
+    }
+    fn end_owner(&self, owner: &[u8]) -> Result<bool> {
+        Store::end_owner(self, owner)
     }
     fn trim_memory(&self) -> Result<u64> {
         Store::trim_memory(self)

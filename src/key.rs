@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 
 use crate::error::{Error, Result};
-use crate::limits::KEY_MAX;
+use crate::limits::{KEY_MAX, OWNER_MAX};
 
 /// How keys are hashed; a property of the store, chosen at its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,11 +59,21 @@ impl KeyHash {
     }
 }
 
+/// Whose names a key is one of: no name of one kind is ever taken for one of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What a caller stores values under.
+    Value,
+    /// Owners of values.
+    Owner,
+}
+
 /// A key of 1 to [`KEY_MAX`] bytes with its place.
 #[derive(Clone, Copy)]
 pub(crate) struct Key<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) hash: u64,
+    pub(crate) kind: Kind,
 }
 
 impl<'a> Key<'a> {
@@ -76,6 +86,17 @@ impl<'a> Key<'a> {
                 bytes.len()
             )));
         }
-        Ok(Key { bytes, hash: hash.first(bytes) })
+        Ok(Key { bytes, hash: hash.first(bytes), kind: Kind::Value })
+    }
+
+    /// The name of an owner, of 1 to [`OWNER_MAX`] bytes.
+    pub(crate) fn of_owner(name: &'a [u8], hash: &KeyHash) -> Result<Key<'a>> {
+        if name.is_empty() || name.len() > OWNER_MAX {
+            return Err(Error::Invalid(format!(
+                "the name of an owner has 1 to {OWNER_MAX} bytes, this one {}",
+                name.len()
+            )));
+        }
+        Ok(Key { bytes: name, hash: hash.second(name), kind: Kind::Owner })
     }
 }

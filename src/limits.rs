@@ -6,6 +6,8 @@
 pub const LINE: u64 = 64;
 /// Longest key, bytes.
 pub const KEY_MAX: usize = 1024;
+/// Longest name of an owner, bytes.
+pub const OWNER_MAX: usize = 255;
 /// Longest value that any store can be created for, bytes.
 pub const VALUE_MAX: u64 = 64 << 20;
 /// Value limit of a store that was created without one, bytes.
@@ -76,6 +78,8 @@ pub const TICKETS: u64 = 4096;
 pub const TIME_MAX: u64 = (1 << 48) - 2;
 /// Reads without a latch before a read takes it.
 pub const READ_RETRIES: u32 = 8;
+/// How often what concerns a value and its owner is begun anew when one of them changed meanwhile.
+pub const OWNER_TRIES: u32 = 64;
 /// Keys whose memory a read of many asks for at once.
 pub const READ_AHEAD: usize = 16;
 /// How often a write that finds the store full makes room and tries again.

@@ -13,7 +13,7 @@ use super::results::*;
 use super::types::{holdfast_lock, holdfast_store};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::limits::KEY_MAX;
+use crate::limits::{KEY_MAX, OWNER_MAX};
 use crate::lock::Held;
 use crate::options::{Sync, Ttl};
 
@@ -97,6 +97,33 @@ pub(super) unsafe fn key<'a>(pointer: *const c_void, len: usize) -> Result<&'a [
     }
     // SAFETY: as demanded of the caller.
     unsafe { bytes(pointer, len, "key") }
+}
+
+/// The name of an owner.
+///
+/// # Safety
+/// As for [`key`].
+pub(super) unsafe fn owner<'a>(pointer: *const c_void, len: usize) -> Result<&'a [u8]> {
+    if len == 0 || len > OWNER_MAX {
+        return Err(invalid(format!("an owner has 1 to {OWNER_MAX} bytes, this one {len}")));
+    }
+    // SAFETY: as demanded of the caller.
+    unsafe { bytes(pointer, len, "owner") }
+}
+
+/// The same; NULL with a length of 0 is none.
+///
+/// # Safety
+/// As for [`key`].
+pub(super) unsafe fn optional_owner<'a>(
+    pointer: *const c_void,
+    len: usize,
+) -> Result<Option<&'a [u8]>> {
+    match pointer.is_null() && len == 0 {
+        true => Ok(None),
+        // SAFETY: as demanded of the caller.
+        false => unsafe { owner(pointer, len) }.map(Some),
+    }
 }
 
 /// The bytes of a value; NULL is fine for none.

@@ -22,6 +22,7 @@ mod failure;
 mod info;
 mod locks;
 mod many;
+mod owners;
 mod results;
 mod scan;
 mod state;

@@ -85,6 +85,12 @@ pub struct holdfast_item {
     pub reserved: u32,
 }
 
+/// Called by holdfast_owner_keys() with each key; the bytes are there for the time of the call.
+/// Another result than 0 ends it. It may call this library, except holdfast_close() on the store.
+/// It must return: no longjmp(), no C++ exception.
+pub type holdfast_owned_key_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, key: *const c_void, key_len: usize) -> c_int>;
+
 /// Called while a thread waits for a session lock: at least every 50 ms, and after a signal.
 /// Non-zero ends the wait with HOLDFAST_STOPPED.
 ///
@@ -424,6 +430,11 @@ pub struct holdfast_write_options {
     pub write_flags: u32,
     /// 0.
     pub reserved: u32,
+    /// The name of the value's owner, see holdfast_end_owner(); NULL leaves a present value its
+    /// owner, and gives a new one none. Not for holdfast_increment() and holdfast_decrement().
+    pub owner: *const c_void,
+    /// 1 to 255 bytes, or 0 with NULL.
+    pub owner_len: usize,
 }
 
 impl Default for holdfast_write_options {
@@ -437,6 +448,8 @@ impl Default for holdfast_write_options {
             lock: std::ptr::null(),
             write_flags: 0,
             reserved: 0,
+            owner: std::ptr::null(),
+            owner_len: 0,
         }
     }
 }

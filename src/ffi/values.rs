@@ -309,7 +309,7 @@ unsafe fn put(
             (store, key, value, boundary::held(lock)?, Out::optional(version, "version")?)
         };
         let ttl = boundary::ttl(ttl_ms)?;
-        let how = Write { flags, ttl, expect, held: held.as_ref(), sync: false };
+        let how = Write { flags, ttl, expect, held: held.as_ref(), ..Write::default() };
         Ok(outcome(store.write(key, value, &how)?, &version))
     })
 }

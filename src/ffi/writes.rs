@@ -15,18 +15,20 @@ use crate::options::Ttl;
 use crate::store::{Counted, Expect, Item, Stored, Update, Write};
 
 /// The options of a write, with the copy of the lock in them.
-pub(super) struct Asked {
+pub(super) struct Asked<'a> {
     flags: u32,
     ttl: Ttl,
     expect: Expect,
     held: Option<Held>,
     sync: bool,
+    owner: Option<&'a [u8]>,
 }
 
-impl Asked {
+impl<'a> Asked<'a> {
     /// # Safety
-    /// NULL, or a struct of the size that it says, whose lock is NULL or readable.
-    pub(super) unsafe fn of(options: *const holdfast_write_options) -> Result<Asked> {
+    /// NULL, or a struct of the size that it says, whose lock is NULL or readable, and whose owner
+    /// is NULL or readable while `'a` lasts.
+    pub(super) unsafe fn of(options: *const holdfast_write_options) -> Result<Asked<'a>> {
         let mut copy = MaybeUninit::uninit();
         let none = holdfast_write_options::default();
         let asked = match options.is_null() {
@@ -44,6 +46,8 @@ impl Asked {
             // SAFETY: as demanded of the caller.
             held: unsafe { boundary::held(asked.lock)? },
             sync: sync(asked.write_flags)?,
+            // SAFETY: as demanded of the caller.
+            owner: unsafe { boundary::optional_owner(asked.owner, asked.owner_len)? },
         })
     }
 
@@ -54,6 +58,7 @@ impl Asked {
             expect: self.expect,
             held: self.held.as_ref(),
             sync: self.sync,
+            owner: self.owner,
         }
     }
 }

@@ -559,6 +559,12 @@ pub(crate) fn confirm<'a>(arena: &'a Arena, key: &Key, held: &Held) -> Result<Op
     Ok(bucket.held_at(key, held).is_some().then_some(bucket))
 }
 
+/// Does anybody have the lock of this key?
+pub(crate) fn is_held(arena: &Arena, key: &Key) -> Result<bool> {
+    let bucket = Bucket::of(arena, key)?;
+    Ok(bucket.find(key).is_some_and(|entry| !bucket.is_free(entry)))
+}
+
 /// Up to `limit` locks that are held now.
 pub(crate) fn list(arena: &Arena, limit: usize) -> Result<Vec<LockInfo>> {
     let mut found = Vec::new();

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::record::{ENCODED, Header, RUN, value_offset};
+use super::record::{ENCODED_MAX, Header, RUN, value_offset};
 use super::{run, segment};
 use crate::error::{Error, Result};
 use crate::limits::LINE;
@@ -128,8 +128,8 @@ impl Image {
         if header.lines == 0 || !header.plausible(self.end() - at) {
             return None;
         }
-        let len = LINE as usize + header.key_len as usize;
-        let mut room = [0; ENCODED];
+        let len = LINE as usize + header.names_len();
+        let mut room = [0; ENCODED_MAX];
         let own = room.get_mut(..len)?;
         own.copy_from_slice(self.range(at, len as u64).get(..len)?);
         header.checks(own).then_some(Seen { at, header })
@@ -175,7 +175,7 @@ impl Image {
 
     /// What of a record's value lies in this image (of a run only its beginning).
     fn value(&self, seen: &Seen) -> &[u8] {
-        let from = seen.at + value_offset(seen.header.key_len as usize);
+        let from = seen.at + value_offset(seen.header.names_len());
         if from >= self.end() {
             return &[];
         }
@@ -194,9 +194,9 @@ impl Image {
         }
         let mut sum = Sum::new();
         sum.add(self.value(seen));
-        let (key_len, len) = (seen.header.key_len as usize, seen.header.value_len as u64);
+        let (names_len, len) = (seen.header.names_len(), seen.header.value_len as u64);
         let mut body = body;
-        run::pieces(self.bytes.len() as u64, seen.at, key_len, len)
+        run::pieces(self.bytes.len() as u64, seen.at, names_len, len)
             .skip_while(|(place, _)| *place < self.end())
             .all(|(place, range)| body(place..place + range.len() as u64, &mut sum))
             && sum.value() == seen.header.value_crc

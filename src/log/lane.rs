@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::record::{ENCODED, Header, value_offset};
+use super::record::{ENCODED, ENCODED_MAX, Header, value_offset};
 use super::segment::{self, ACTIVE, Need, SEALED};
 use crate::arena::{Arena, Count, lane};
 use crate::error::Result;
@@ -155,13 +155,25 @@ impl<'a> Lane<'a> {
     }
 
     /// Writes all of a record but its first word, which it gives back.
-    pub(crate) fn write(&self, header: &mut Header, key: &[u8], value: &[u8]) -> u64 {
-        let data = &self.arena.data;
-        let mut room = [0; ENCODED];
-        data.store(self.tail, 0);
-        let (first, rest) = header.encode(key, &mut room);
-        data.write(self.tail + 8, rest);
-        data.write(self.tail + value_offset(key.len()), value);
+    pub(crate) fn write(&self, header: &mut Header, names: &[u8], value: &[u8]) -> u64 {
+        self.arena.data.store(self.tail, 0);
+        let first = match LINE as usize + names.len() <= ENCODED {
+            true => self.write_header(header, names, &mut [0; ENCODED]),
+            false => self.write_header(header, names, &mut [0; ENCODED_MAX]),
+        };
+        self.arena.data.write(self.tail + value_offset(names.len()), value);
+        first
+    }
+
+    #[inline(always)]
+    fn write_header<const N: usize>(
+        &self,
+        header: &mut Header,
+        names: &[u8],
+        room: &mut [u8; N],
+    ) -> u64 {
+        let (first, rest) = header.encode(names, room);
+        self.arena.data.write(self.tail + 8, rest);
         first
     }
 

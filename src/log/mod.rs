@@ -14,6 +14,7 @@ pub(crate) use walk::{Walk, Walked};
 
 use crate::arena::Arena;
 use crate::error::Result;
+use crate::key::{Key, Kind};
 use crate::limits::{KEY_MAX, LINE};
 use crate::sys::map::Scratch;
 use record::Header;
@@ -35,16 +36,30 @@ pub(crate) fn read_header(
     Some(Header::decode(scratch.bytes()))
 }
 
-/// Is this the key behind a header? Word by word, as it was copied: a vector load over words just
+/// Is what was read a record of this key?
+#[inline(always)]
+pub(crate) fn is_of(header: &Header, scratch: &mut Scratch, key: &Key) -> bool {
+    header.hash == key.hash
+        && header.key_len as usize == key.bytes.len()
+        && header.is(record::OWNER) == (key.kind == Kind::Owner)
+        && is_key(scratch, key.bytes)
+}
+
+/// Reads a header with all names that it claims, if it is still the one that was read before (but
+/// for the expiry, which touches change in place).
+pub(crate) fn read_names(arena: &Arena, at: u64, header: &Header, scratch: &mut Scratch) -> bool {
+    read_header(arena, at, header.names_len(), scratch)
+        .is_some_and(|again| Header { expiry: again.expiry, ..*header } == again)
+}
+
+/// Does the key behind a header begin like this? Word by word, as it was copied: a vector load over words just
 /// stored would wait until they have reached the cache, longer than the comparison takes.
 #[inline]
-pub(crate) fn is_key(scratch: &mut Scratch, key: &[u8]) -> bool {
+fn is_key(scratch: &mut Scratch, key: &[u8]) -> bool {
     let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
-    let found = &scratch.bytes()[LINE as usize..];
+    let Some(found) = scratch.bytes()[LINE as usize..].get(..key.len()) else { return false };
     let (a, b) = (found.chunks_exact(8), key.chunks_exact(8));
-    found.len() == key.len()
-        && a.remainder() == b.remainder()
-        && a.zip(b).all(|(a, b)| word(a) == word(b))
+    a.remainder() == b.remainder() && a.zip(b).all(|(a, b)| word(a) == word(b))
 }
 
 /// Reads a header with its own key, checked: `None` if it is not whole.
@@ -53,7 +68,7 @@ pub(crate) fn read_checked(arena: &Arena, at: u64, scratch: &mut Scratch) -> Opt
     if !header.plausible(room_at(arena, at)) {
         return None;
     }
-    let again = read_header(arena, at, header.key_len as usize, scratch)?;
+    let again = read_header(arena, at, header.names_len(), scratch)?;
     // Only the expiry may differ between the two: touches change it in place.
     let same = Header { expiry: again.expiry, ..header } == again;
     (same && again.checks(scratch.bytes())).then_some(again)
@@ -66,12 +81,16 @@ pub(crate) fn hash_at(arena: &Arena, at: u64, scratch: &mut Scratch) -> Option<u
     if !arena.data.contains(at, LINE) {
         return None;
     }
-    let key_len = arena.data.load(at + record::KEY_LEN_AT) as u16 as usize;
+    let word = arena.data.load(at + record::KEY_LEN_AT);
+    let (key_len, is_owner) = (word as u16 as usize, (word >> 16) as u8 & record::OWNER != 0);
     if !(1..=KEY_MAX).contains(&key_len) || !arena.data.contains(at + LINE, key_len as u64) {
         return None;
     }
     scratch.fill(&arena.data, at + LINE, key_len);
-    let hash = arena.hash.first(scratch.bytes());
+    let hash = match is_owner {
+        true => arena.hash.second(scratch.bytes()),
+        false => arena.hash.first(scratch.bytes()),
+    };
     (hash == arena.data.load(at + record::HASH_AT)).then_some(hash)
 }
 
@@ -91,7 +110,7 @@ pub(crate) fn read_value(
     if header.is(record::RUN) {
         return run::read_value(arena, at, header, out);
     }
-    let from = at + record::value_offset(header.key_len as usize);
+    let from = at + record::value_offset(header.names_len());
     let len = header.value_len as usize;
     if !arena.data.contains(from, len as u64) {
         return Ok(false);
@@ -103,7 +122,7 @@ pub(crate) fn read_value(
 /// The eight bytes where a record's value begins, however many it has; `None` if they lie outside
 /// the file.
 pub(crate) fn first_word(arena: &Arena, at: u64, header: &Header) -> Option<u64> {
-    let from = at + record::value_offset(header.key_len as usize);
+    let from = at + record::value_offset(header.names_len());
     arena.data.contains(from, 8).then(|| arena.data.load(from))
 }
 

@@ -1,22 +1,23 @@
 //! A record: one value under one key, or the statement that a key is gone. Pure bytes, no I/O.
 //!
 //! ```text
-//!  word 0   lines 32 | salt 32        stored last: it makes the record whole
+//!  word 0   lines 24 | owner length 8 | salt 32        stored last: it makes the record whole
 //!  word 1   seq                       the version; never issued twice
 //!  word 2   key length 16 | flags 8 | copy number 8 | value length 32
 //!  word 3   hash of the key
 //!  word 4   CRC of header and key 32 | CRC of the value 32
 //!  word 5   expiry: unix ms 48 | check 16       changes in place, outside the CRC
 //!  word 6   user flags 32 | shadows until 32 (unix s; 0 nothing, all ones for ever)
-//!  word 7   reserved (length of an owner's name), 0
-//!  key, padded to 8 bytes; value, padded to a line
+//!  word 7   with an owner: the version of the owner's record when this was written
+//!  key and owner, padded to 8 bytes; value, padded to a line
 //! ```
 //!
-//! The CRC of the header covers words 0-3, 6, 7, the value's CRC and the key.
+//! The CRC of the header covers words 0-3, 6, 7, the value's CRC, the key and the owner. Key and
+//! owner together are a record's *names*.
 
 use crc_fast::crc32_iscsi;
 
-use crate::limits::{KEY_MAX, LINE, TIME_MAX, VALUE_MAX};
+use crate::limits::{KEY_MAX, LINE, OWNER_MAX, TIME_MAX, VALUE_MAX};
 
 /// The key is gone.
 pub(crate) const TOMBSTONE: u8 = 1;
@@ -24,9 +25,11 @@ pub(crate) const TOMBSTONE: u8 = 1;
 pub(crate) const RUN: u8 = 2;
 /// The value is compressed; see `store/pack.rs`.
 pub(crate) const COMPRESSED: u8 = 4;
-// Reserved: 8 packed tombstones, 16 the key has an owner, 32 a flush.
+/// The record is an owner's own, see `store/owner.rs`: its key is the owner's name.
+pub(crate) const OWNER: u8 = 16;
+// Reserved: 8 packed tombstones, 32 a flush.
 
-/// Where the key's length is in a record, bytes: in the low 16 bits of that word.
+/// Where the key's length and the flags are in a record, bytes: the low 16 and 8 bits of that word.
 pub(crate) const KEY_LEN_AT: u64 = 16;
 /// Where the key's hash is in a record, bytes.
 pub(crate) const HASH_AT: u64 = 24;
@@ -44,6 +47,7 @@ pub(crate) const FOR_EVER: u32 = u32::MAX;
 pub(crate) struct Header {
     pub(crate) salt: u32,
     pub(crate) lines: u32,
+    pub(crate) owner_len: u8,
     pub(crate) seq: u64,
     pub(crate) key_len: u16,
     pub(crate) flags: u8,
@@ -55,19 +59,20 @@ pub(crate) struct Header {
     pub(crate) expiry: u64,
     pub(crate) user_flags: u32,
     pub(crate) shadows_until: u32,
-    pub(crate) owner: u64,
+    /// See word 7.
+    pub(crate) owner_seq: u64,
 }
 
 /// Bytes between the start of a record and its value.
 #[inline]
-pub(crate) fn value_offset(key_len: usize) -> u64 {
-    LINE + (key_len as u64).next_multiple_of(8)
+pub(crate) fn value_offset(names_len: usize) -> u64 {
+    LINE + (names_len as u64).next_multiple_of(8)
 }
 
 /// Lines that a record takes.
 #[inline]
-pub(crate) fn lines(key_len: usize, value_len: u64) -> u64 {
-    (value_offset(key_len) + value_len).div_ceil(LINE)
+pub(crate) fn lines(names_len: usize, value_len: u64) -> u64 {
+    (value_offset(names_len) + value_len).div_ceil(LINE)
 }
 
 /// The number of the next copy: never 0 again, which would not be a copy.
@@ -115,7 +120,8 @@ impl Header {
         let (w0, w2, w4, w6) = (word(0), word(2), word(4), word(6));
         Header {
             salt: (w0 >> 32) as u32,
-            lines: w0 as u32,
+            lines: w0 as u32 & LINES_MASK,
+            owner_len: (w0 >> 24) as u8,
             seq: word(1),
             key_len: w2 as u16,
             flags: (w2 >> 16) as u8,
@@ -127,13 +133,25 @@ impl Header {
             expiry: word(5),
             user_flags: w6 as u32,
             shadows_until: (w6 >> 32) as u32,
-            owner: word(7),
+            owner_seq: word(7),
         }
+    }
+
+    /// The word that makes the record whole.
+    #[inline]
+    pub(crate) fn first_word(&self) -> u64 {
+        (self.lines & LINES_MASK) as u64 | (self.owner_len as u64) << 24 | (self.salt as u64) << 32
+    }
+
+    /// Bytes of key and owner.
+    #[inline]
+    pub(crate) fn names_len(&self) -> usize {
+        self.key_len as usize + self.owner_len as usize
     }
 
     fn words(&self) -> [u64; 8] {
         [
-            self.lines as u64 | (self.salt as u64) << 32,
+            self.first_word(),
             self.seq,
             self.key_len as u64
                 | (self.flags as u64) << 16
@@ -143,40 +161,40 @@ impl Header {
             self.header_crc as u64 | (self.value_crc as u64) << 32,
             self.expiry,
             self.user_flags as u64 | (self.shadows_until as u64) << 32,
-            self.owner,
+            self.owner_seq,
         ]
     }
 
-    /// Header and key as they go to the log, with their CRC; gives word 0 and the bytes after it.
+    /// Header and names as they go to the log, with their CRC; gives word 0 and the bytes after it.
     #[inline]
-    pub(crate) fn encode<'a>(
+    pub(crate) fn encode<'a, const N: usize>(
         &mut self,
-        key: &[u8],
-        room: &'a mut [u8; ENCODED],
+        names: &[u8],
+        room: &'a mut [u8; N],
     ) -> (u64, &'a [u8]) {
         self.header_crc = 0;
         let expiry = std::mem::take(&mut self.expiry);
-        let put = |room: &mut [u8; ENCODED], words: [u64; 8]| {
+        let put = |room: &mut [u8; N], words: [u64; 8]| {
             for (i, w) in words.into_iter().enumerate() {
                 room[i * 8..i * 8 + 8].copy_from_slice(&w.to_le_bytes());
             }
         };
         put(room, self.words());
-        let end = LINE as usize + key.len();
-        room[LINE as usize..end].copy_from_slice(key);
+        let end = LINE as usize + names.len();
+        room[LINE as usize..end].copy_from_slice(names);
         self.header_crc = crc32_iscsi(&room[..end]);
         self.expiry = expiry;
         put(room, self.words());
-        (self.words()[0], &room[8..end])
+        (self.first_word(), &room[8..end])
     }
 
-    /// Is this header, read with its key behind it, what somebody once wrote? Clobbers the words
+    /// Is this header, read with its names behind it, what somebody once wrote? Clobbers the words
     /// that the CRC leaves out.
     #[inline]
-    pub(crate) fn checks(&self, header_and_key: &mut [u8]) -> bool {
-        header_and_key[32..36].fill(0);
-        header_and_key[40..48].fill(0);
-        crc32_iscsi(header_and_key) == self.header_crc
+    pub(crate) fn checks(&self, header_and_names: &mut [u8]) -> bool {
+        header_and_names[32..36].fill(0);
+        header_and_names[40..48].fill(0);
+        crc32_iscsi(header_and_names) == self.header_crc
     }
 
     /// Are the lengths such that the record could lie in `room` bytes?
@@ -185,7 +203,8 @@ impl Header {
         let key_len = self.key_len as usize;
         (1..=KEY_MAX).contains(&key_len)
             && self.value_len as u64 <= VALUE_MAX
-            && self.lines as u64 == lines(key_len, self.value_len as u64)
+            && (self.flags & OWNER == 0 || self.owner_len == 0)
+            && self.lines as u64 == lines(self.names_len(), self.value_len as u64)
             && (self.flags & RUN != 0 || self.lines as u64 * LINE <= room)
     }
 
@@ -200,8 +219,11 @@ impl Header {
     }
 }
 
-/// Room for an encoded header and the longest key.
-pub(crate) const ENCODED: usize = LINE as usize + KEY_MAX;
+/// Room for an encoded header and names of the usual length, and of any.
+pub(crate) const ENCODED: usize = 5 * LINE as usize;
+pub(crate) const ENCODED_MAX: usize = LINE as usize + KEY_MAX + OWNER_MAX;
+const LINES_MASK: u32 = 0xff_ffff;
+const _: () = assert!(VALUE_MAX / LINE + ENCODED_MAX as u64 <= LINES_MASK as u64);
 
 #[cfg(test)]
 mod tests {
@@ -226,7 +248,7 @@ mod tests {
     }
 
     fn encoded(header: &mut Header, key: &[u8]) -> Vec<u8> {
-        let mut room = [0; ENCODED];
+        let mut room = [0; ENCODED_MAX];
         let (first, rest) = header.encode(key, &mut room);
         [&first.to_le_bytes(), rest].concat()
     }
@@ -239,6 +261,18 @@ mod tests {
         assert_eq!(read, header);
         assert!(read.checks(&mut bytes) && read.plausible(192) && !read.plausible(191));
         assert_eq!(read.expires_ms(), Some(1_700_000_000_123));
+    }
+
+    #[test]
+    fn an_owner_lies_behind_the_key_and_is_guarded_with_it() {
+        let mut header = Header { owner_len: 4, owner_seq: 77, flags: 0, ..sample() };
+        let mut bytes = encoded(&mut header, b"helloanna");
+        let read = Header::decode(&bytes);
+        assert_eq!((read, read.names_len(), read.lines), (header, 9, 3));
+        assert!(read.checks(&mut bytes) && read.plausible(192));
+        assert!(!Header { flags: OWNER, ..read }.plausible(192), "an owner has no owner");
+        bytes[LINE as usize + 8] ^= 1;
+        assert!(!read.checks(&mut bytes));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! no byte of a value ever lies where a segment header is looked for. The whole run is written
 //! before the stripe's latch is taken, but for the first words of its record.
 
-use super::record::{ENCODED, Header, RUN, lines, value_offset};
+use super::record::{ENCODED_MAX, Header, RUN, lines, value_offset};
 use super::segment;
 use crate::arena::Arena;
 use crate::error::Result;
@@ -22,10 +22,10 @@ pub(crate) struct Run<'a> {
 pub(super) fn pieces(
     segment_bytes: u64,
     at: u64,
-    key_len: usize,
+    names_len: usize,
     value_len: u64,
 ) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
-    let mut place = at + value_offset(key_len);
+    let mut place = at + value_offset(names_len);
     let mut done = 0;
     std::iter::from_fn(move || {
         if done >= value_len {
@@ -46,8 +46,8 @@ pub(super) fn read_value(
     header: &Header,
     out: &mut Vec<u8>,
 ) -> Result<bool> {
-    let (key_len, len) = (header.key_len as usize, header.value_len as u64);
-    for (place, range) in pieces(arena.geometry.segment_bytes, at, key_len, len) {
+    let (names_len, len) = (header.names_len(), header.value_len as u64);
+    for (place, range) in pieces(arena.geometry.segment_bytes, at, names_len, len) {
         if !arena.data.contains(place, range.len() as u64) {
             return Ok(false);
         }
@@ -58,15 +58,15 @@ pub(super) fn read_value(
 
 impl<'a> Run<'a> {
     /// Segments that a record of this size fills; `None` if it is kept among others.
-    pub(crate) fn segments(arena: &Arena, key_len: usize, value_len: u64) -> Option<u64> {
-        let large = lines(key_len, value_len) * LINE > arena.geometry.segment_bytes / 4;
+    pub(crate) fn segments(arena: &Arena, names_len: usize, value_len: u64) -> Option<u64> {
+        let large = lines(names_len, value_len) * LINE > arena.geometry.segment_bytes / 4;
         let room = arena.geometry.segment_bytes - LINE;
-        large.then(|| (value_offset(key_len) + value_len).div_ceil(room))
+        large.then(|| (value_offset(names_len) + value_len).div_ceil(room))
     }
 
     /// Segments that the record with this header fills.
     pub(crate) fn length(segment_bytes: u64, header: &Header) -> u64 {
-        let len = value_offset(header.key_len as usize) + header.value_len as u64;
+        let len = value_offset(header.names_len()) + header.value_len as u64;
         len.div_ceil(segment_bytes - LINE)
     }
 
@@ -74,14 +74,14 @@ impl<'a> Run<'a> {
     pub(crate) fn write(
         arena: &'a Arena,
         count: u64,
-        key_len: usize,
+        names_len: usize,
         value: &[u8],
     ) -> Result<Run<'a>> {
         let first = segment::take_run(arena, count)?;
         let run = Run { arena, first, count, published: false };
         arena.data.store(run.offset(), 0);
         let segment_bytes = arena.geometry.segment_bytes;
-        for (place, range) in pieces(segment_bytes, run.offset(), key_len, value.len() as u64) {
+        for (place, range) in pieces(segment_bytes, run.offset(), names_len, value.len() as u64) {
             arena.data.write(place, &value[range]);
         }
         Ok(run)
@@ -99,11 +99,11 @@ impl<'a> Run<'a> {
         segment::state(self.arena, self.first).incarnation()
     }
 
-    /// Writes header and key but for the first word, which it gives back.
-    pub(crate) fn write_header(&self, header: &mut Header, key: &[u8]) -> u64 {
+    /// Writes header and names but for the first word, which it gives back.
+    pub(crate) fn write_header(&self, header: &mut Header, names: &[u8]) -> u64 {
         header.flags |= RUN;
-        let mut room = [0; ENCODED];
-        let (first, rest) = header.encode(key, &mut room);
+        let mut room = [0; ENCODED_MAX];
+        let (first, rest) = header.encode(names, &mut room);
         self.arena.data.write(self.offset() + 8, rest);
         first
     }

@@ -25,6 +25,7 @@ pub(crate) struct Walk<'a> {
     salt: u32,
     activation_seq: u64,
     scratch: Scratch,
+    key_len: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -41,6 +42,7 @@ impl<'a> Walk<'a> {
             salt: header.salt as u32,
             activation_seq: header.activation_seq,
             scratch: Scratch::new(),
+            key_len: 0,
         }
     }
 
@@ -67,6 +69,7 @@ impl<'a> Walk<'a> {
                 && (header.seq > self.activation_seq || header.copy != 0)
                 && header.salt == self.salt
             {
+                self.key_len = header.key_len as usize;
                 let lines = header.lines as u64;
                 self.at += (lines * LINE).min(room_at(self.arena, at).max(LINE));
                 return Some(Walked { at, header });
@@ -78,6 +81,11 @@ impl<'a> Walk<'a> {
 
     /// The key of the record just met.
     pub(crate) fn key(&mut self) -> &[u8] {
+        &self.scratch.bytes()[LINE as usize..][..self.key_len]
+    }
+
+    /// The names of the record just met: its key, then its owner.
+    pub(crate) fn names(&mut self) -> &[u8] {
         &self.scratch.bytes()[LINE as usize..]
     }
 

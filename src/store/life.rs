@@ -1,7 +1,9 @@
 //! Is the record that the index names for a key its value? The one place that says so: for the
 //! verbs, for the sweep and for a rebuild.
 
+use super::owner::{self, Standing};
 use crate::arena::{Arena, word};
+use crate::error::Result;
 use crate::log::record::{Header, TOMBSTONE};
 
 /// What a record is to those who look for its key.
@@ -15,6 +17,21 @@ pub(super) enum Life {
     Due,
     /// Gone with everything that is older: nothing of it or before it can come back.
     Flushed,
+    /// Its owner's record is damaged, or changed too fast: neither a value nor none.
+    Unknown { damaged: bool },
+}
+
+impl Life {
+    /// Is there a value? An error if nobody can say.
+    #[inline(always)]
+    pub(super) fn is_value(self, arena: &Arena) -> Result<bool> {
+        match self {
+            Life::Alive => Ok(true),
+            Life::Over | Life::Due | Life::Flushed => Ok(false),
+            Life::Unknown { damaged: true } => Err(owner::damaged(arena)),
+            Life::Unknown { damaged: false } => Err(owner::busy()),
+        }
+    }
 }
 
 /// The clock is only looked at when it matters.
@@ -23,6 +40,7 @@ pub(super) fn of(
     arena: &Arena,
     header: &Header,
     expires_ms: u64,
+    standing: &Standing,
     now_ms: impl Fn() -> u64,
 ) -> Life {
     if is_flushed(arena, header.seq) {
@@ -35,7 +53,11 @@ pub(super) fn of(
     if header.is(TOMBSTONE) || (expires_ms != 0 && expires_ms <= now_ms()) {
         return Life::Over;
     }
-    Life::Alive
+    match standing {
+        Standing::Unowned | Standing::Owned { valid: true, .. } => Life::Alive,
+        Standing::Owned { valid: false, .. } => Life::Over,
+        Standing::Unknown { damaged } => Life::Unknown { damaged: *damaged },
+    }
 }
 
 /// Is the record with this number, and all that are older, gone?

@@ -12,6 +12,7 @@ mod growth;
 mod life;
 mod many;
 mod ops;
+mod owner;
 mod pack;
 mod recover;
 mod scan;

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::life::{self, Life};
+use super::life;
+use super::owner::{self, Tie};
 use super::pack::{self, Packed};
 use super::stripe::{Change, Current, Found, Stripe};
 use super::sweep::{self, Wanted};
@@ -11,10 +12,10 @@ use super::{Expect, Item, Stored, Write};
 use crate::arena::{Arena, Count, word};
 use crate::error::{Error, Result};
 use crate::index::{Slot, Table, stripe_of};
-use crate::key::Key;
-use crate::limits::{READ_RETRIES, ROOM_TRIES};
+use crate::key::{Key, Kind};
+use crate::limits::{LINE, OWNER_TRIES, READ_RETRIES, ROOM_TRIES};
 use crate::lock::{self, Held};
-use crate::log::record::{self, COMPRESSED, Header, RUN, TOMBSTONE};
+use crate::log::record::{self, COMPRESSED, Header, OWNER, RUN, TOMBSTONE};
 use crate::log::segment::{self, Need};
 use crate::log::{self, Lane, Run};
 use crate::options::Ttl;
@@ -92,7 +93,7 @@ pub(super) fn exists(arena: &Arena, key: &Key) -> Result<Option<Item>> {
 
 /// One look: slot, copy, then slot, record and table again; only then are the copies judged.
 #[inline]
-fn look(arena: &Arena, key: &Key, mut out: Option<&mut Vec<u8>>) -> Result<Look> {
+pub(super) fn look(arena: &Arena, key: &Key, mut out: Option<&mut Vec<u8>>) -> Result<Look> {
     let Some(table) = Table::of(arena, stripe_of(key.hash)) else {
         return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
     };
@@ -151,10 +152,7 @@ fn judge(
     let Some(header) = log::read_header(arena, at, key.bytes.len(), scratch) else {
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     };
-    let same = header.hash == key.hash
-        && header.key_len as usize == key.bytes.len()
-        && log::is_key(scratch, key.bytes);
-    if !same {
+    if !log::is_of(&header, scratch, key) {
         return Ok(if is_whole_header(arena, at, scratch) {
             Judged::Other
         } else if unmoved() {
@@ -164,13 +162,14 @@ fn judge(
         });
     }
     let holds = header.plausible(log::room_at(arena, at))
+        && (header.owner_len == 0 || log::read_names(arena, at, &header, scratch))
         && header.checks(scratch.bytes())
         && !header.is(TOMBSTONE);
     if !holds {
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     }
     let reads = out.is_some();
-    Ok(match take(arena, slot_at, slot, header, out)? {
+    Ok(match take(arena, slot_at, slot, header, scratch, out)? {
         Look::Again => Judged::Moved,
         Look::Hit(item) if reads && arena.evicts() => {
             note_read(arena, slot_at, slot);
@@ -189,14 +188,16 @@ fn note_read(arena: &Arena, slot_at: u64, slot: Slot) {
     }
 }
 
-/// Takes what is behind a slot, once its header was found to hold: its value, if wanted, and what
-/// is known of it. Copies, then looks whether anything moved; only then are the copies judged.
+/// Takes what is behind a slot, once its header was found to hold (it and its names are in
+/// `scratch`): its value, if wanted, and what is known of it. Copies, then looks whether anything
+/// moved; only then are the copies judged.
 #[inline(always)]
 pub(super) fn take(
     arena: &Arena,
     slot_at: u64,
     slot: Slot,
     mut header: Header,
+    scratch: &mut Scratch,
     out: Option<&mut Vec<u8>>,
 ) -> Result<Look> {
     let at = slot.offset();
@@ -212,7 +213,7 @@ pub(super) fn take(
         out.clear();
         value_holds = log::read_value(arena, at, &header, out)?;
         // The first two words again: a record that began to be overwritten shows here.
-        let first = header.lines as u64 | (header.salt as u64) << 32;
+        let first = header.first_word();
         if !unmoved() || arena.data.load(at) != first || arena.data.load(at + 8) != header.seq {
             return Ok(Look::Again);
         }
@@ -235,7 +236,9 @@ pub(super) fn take(
     let Some(expires_ms) = header.expires_ms().filter(|_| value_holds) else {
         return Ok(Look::Damaged);
     };
-    if life::of(arena, &header, expires_ms, || arena.now_ms()) != Life::Alive {
+    let standing = owner::standing(arena, &header, &scratch.bytes()[LINE as usize..]);
+    let life = life::of(arena, &header, expires_ms, &standing, || arena.now_ms());
+    if !life.is_value(arena)? {
         return Ok(Look::Miss);
     }
     Ok(Look::Hit(item(&header, value_len, expires_ms)))
@@ -294,14 +297,65 @@ pub(super) fn put_packed(
     how: &Write,
     seen: Option<Seen>,
 ) -> Result<Stored> {
-    let segments = Run::segments(arena, key.bytes.len(), packed.bytes().len() as u64);
-    let lines = record::lines(key.bytes.len(), packed.bytes().len() as u64);
+    let mut tie = None;
+    if let Some(name) = how.owner {
+        let expires_ms = match seen {
+            Some(Seen { expires_ms, keeps: true }) => expires_ms,
+            _ => end_of(arena, how.ttl, arena.now_ms()),
+        };
+        tie = match owner::tie(arena, name, expires_ms, how.held)? {
+            None => return Ok(Stored::Lost),
+            tie => tie,
+        };
+    }
+    for _ in 0..OWNER_TRIES {
+        match put_tied(arena, key, packed, how, seen, tie.as_ref())? {
+            Once::Stored(stored) => return Ok(stored),
+            Once::Untied => tie = None,
+            Once::Ending { name } => owner::finish(arena, &name)?,
+            Once::Owned { name, seq, expires_ms } => {
+                tie = owner::cover(arena, &name, seq, expires_ms)?;
+            }
+        }
+    }
+    Err(owner::busy())
+}
+
+/// What one try came to.
+enum Once {
+    Stored(Stored),
+    /// The present value has this owner, which the new one keeps: it must live as long.
+    Owned {
+        name: Vec<u8>,
+        seq: u64,
+        expires_ms: u64,
+    },
+    /// There is no owner to keep.
+    Untied,
+    /// The value's owner is being ended, and the lock's age is to be judged by that.
+    Ending {
+        name: Vec<u8>,
+    },
+}
+
+#[inline]
+fn put_tied(
+    arena: &Arena,
+    key: &Key,
+    packed: &Packed,
+    how: &Write,
+    seen: Option<Seen>,
+    tie: Option<&Tie>,
+) -> Result<Once> {
+    let names_len = key.bytes.len() + tie.map_or(0, |tie| tie.name.len());
+    let segments = Run::segments(arena, names_len, packed.bytes().len() as u64);
+    let lines = record::lines(names_len, packed.bytes().len() as u64);
     with_room(arena, Wanted { segments: segments.unwrap_or(1), lines }, || {
         let run = match segments {
-            Some(count) => Some(Run::write(arena, count, key.bytes.len(), packed.bytes())?),
+            Some(count) => Some(Run::write(arena, count, names_len, packed.bytes())?),
             None => None,
         };
-        put_once(arena, key, packed, run, how, seen)
+        put_once(arena, key, packed, run, how, seen, tie)
     })
 }
 
@@ -326,30 +380,93 @@ fn put_once(
     run: Option<Run>,
     how: &Write,
     seen: Option<Seen>,
-) -> Result<Stored> {
+    tie: Option<&Tie>,
+) -> Result<Once> {
     let stripe = Stripe::latch(arena, key.hash)?;
     let Some(_fence) = pass_fence(arena, key, how.held)? else {
-        return Ok(Stored::Lost);
+        return Ok(Once::Stored(Stored::Lost));
     };
     let now = arena.now_ms();
-    let found = stripe.find(key);
+    let mut scratch = Scratch::new();
+    let found = stripe.find_with(key, &mut scratch);
     let live = match &found {
-        Found::Present(current) if current.is_alive(arena, now) => Some(*current),
+        Found::Present(current) if current.is_alive(arena, now)? => Some(*current),
         Found::Damaged { .. } if how.expect != Expect::Any => return Err(damaged(arena)),
         _ => None,
     };
     if let Some(refused) = how.expect.refuses(live.map(|current| current.header.seq)) {
-        return Ok(refused);
+        return Ok(Once::Stored(refused));
+    }
+    if let (Some(held), Found::Present(current)) = (how.held, &found)
+        && may_be_late(arena, current, held)
+    {
+        return Ok(match current.standing.is_ending() {
+            true => Once::Ending { name: owner_in(&current.header, &mut scratch) },
+            false => Once::Stored(Stored::Lost),
+        });
     }
     let mut expires_ms = end_of(arena, how.ttl, now);
     if let (Some(seen), Some(current)) = (seen, live) {
         if seen.expires_ms != current.expires_ms {
-            return Ok(Stored::Exists(current.header.seq));
+            return Ok(Once::Stored(Stored::Exists(current.header.seq)));
         }
         expires_ms = if seen.keeps { seen.expires_ms } else { expires_ms };
     }
-    let seq = fill(arena, &stripe, key, packed, run, how.flags, expires_ms, &found, now)?;
-    Ok(Stored::Done(seq))
+    if let Some(instead) = retie(how, live.as_ref(), tie, expires_ms, &mut scratch) {
+        return Ok(instead);
+    }
+    let flags = how.flags;
+    let seq = fill(arena, &stripe, key, packed, run, flags, expires_ms, &found, now, tie)?;
+    Ok(Once::Stored(Stored::Done(seq)))
+}
+
+/// Was a lock taken before what is there was ended by its owner? If the end is under way that is
+/// to be settled first.
+#[inline]
+pub(super) fn may_be_late(arena: &Arena, current: &Current, held: &Held) -> bool {
+    let standing = &current.standing;
+    standing.is_owned()
+        && (standing.is_ending() || standing.was_ended_after(held.fence))
+        && !life::is_flushed(arena, current.header.seq)
+}
+
+/// The name of the owner of the record that was read.
+#[cold]
+fn owner_in(header: &Header, scratch: &mut Scratch) -> Vec<u8> {
+    scratch.bytes()[LINE as usize + header.key_len as usize..].to_vec()
+}
+
+/// Is the new value tied to another owner than it has to be, or to one that ends before it?
+#[inline]
+fn retie(
+    how: &Write,
+    live: Option<&Current>,
+    tie: Option<&Tie>,
+    expires_ms: u64,
+    scratch: &mut Scratch,
+) -> Option<Once> {
+    let keeps = match live {
+        Some(current) if how.owner.is_none() && current.standing.is_owned() => {
+            Some(&current.header)
+        }
+        _ => None,
+    };
+    let tied = |tie: &Tie| Once::Owned { name: tie.name.clone(), seq: tie.seq, expires_ms };
+    match (keeps, tie) {
+        (None, None) => None,
+        (None, Some(_)) if how.owner.is_none() => Some(Once::Untied),
+        (None, Some(tie)) => (!tie.covers(expires_ms)).then(|| tied(tie)),
+        (Some(header), tie) => {
+            let names = &scratch.bytes()[LINE as usize..];
+            match tie.filter(|tie| tie.is_of(header, names)) {
+                Some(tie) => (!tie.covers(expires_ms)).then(|| tied(tie)),
+                None => {
+                    let (name, seq) = (owner_in(header, scratch), header.owner_seq);
+                    Some(Once::Owned { name, seq, expires_ms })
+                }
+            }
+        }
+    }
 }
 
 /// When a lifetime given now ends, unix ms, 0 = never.
@@ -374,11 +491,13 @@ pub(super) fn fill(
     expires_ms: u64,
     found: &Found,
     now_ms: u64,
+    tie: Option<&Tie>,
 ) -> Result<u64> {
     let value = packed.bytes();
-    let header = Header {
+    let kind = if key.kind == Kind::Owner { OWNER } else { 0 };
+    let mut header = Header {
         key_len: key.bytes.len() as u16,
-        flags: packed.flags,
+        flags: packed.flags | kind,
         value_len: value.len() as u32,
         hash: key.hash,
         value_crc: packed.crc,
@@ -387,7 +506,14 @@ pub(super) fn fill(
         shadows_until: shadow(arena, found, now_ms),
         ..Header::default()
     };
-    write(arena, stripe, key, value, header, expires_ms, found, run)
+    let Some(tie) = tie else {
+        return write(arena, stripe, key, key.bytes, value, header, expires_ms, found, run);
+    };
+    let names = [key.bytes, &tie.name].concat();
+    header.owner_len = tie.name.len() as u8;
+    header.owner_seq = tie.seq;
+    header.lines = record::lines(names.len(), value.len() as u64) as u32;
+    write(arena, stripe, key, &names, value, header, expires_ms, found, run)
 }
 
 /// Writes a tombstone under the stripe's latch; gives its number.
@@ -407,7 +533,7 @@ pub(super) fn bury(
         shadows_until: shadow(arena, found, now_ms),
         ..Header::default()
     };
-    write(arena, stripe, key, &[], header, 0, found, None)
+    write(arena, stripe, key, key.bytes, &[], header, 0, found, None)
 }
 
 /// Ends the life of a record where it lies, by one store, for who has no room for a tombstone.
@@ -446,6 +572,7 @@ fn write(
     arena: &Arena,
     stripe: &Stripe,
     key: &Key,
+    names: &[u8],
     value: &[u8],
     mut header: Header,
     expires_ms: u64,
@@ -474,17 +601,19 @@ fn write(
     if let Some(run) = &run {
         number(&mut header);
         header.salt = run.salt();
-        let first = run.write_header(&mut header, key.bytes);
+        let first = run.write_header(&mut header, names);
         change.record_at = run.offset();
         change.new_slot = Slot::new(key.hash, run.offset(), lines, run.incarnation()).0;
         stripe.arm(&change);
         run.commit(first);
     } else {
         let mut lane = Lane::acquire(arena)?;
-        lane.reserve(lines, if deletes { Need::Tombstone } else { Need::Value })?;
+        // What makes others vanish finds room when values do not.
+        let ends = deletes || header.is(OWNER);
+        lane.reserve(lines, if ends { Need::Tombstone } else { Need::Value })?;
         number(&mut header);
         header.salt = lane.salt();
-        let first = lane.write(&mut header, key.bytes, value);
+        let first = lane.write(&mut header, names, value);
         change.record_at = lane.offset();
         change.lane = Some(lane.number());
         change.new_slot = match deletes {
@@ -508,18 +637,12 @@ fn write(
     }
     stripe.disarm();
     arena.count_many(Count::WrittenLines, lines);
-    account(arena, stripe, found, &change, lines, deletes);
+    account(arena, stripe, found, &change, &header);
     Ok(change.seq)
 }
 
-fn account(
-    arena: &Arena,
-    stripe: &Stripe,
-    found: &Found,
-    change: &Change,
-    lines: u64,
-    deletes: bool,
-) {
+fn account(arena: &Arena, stripe: &Stripe, found: &Found, change: &Change, header: &Header) {
+    let deletes = header.is(TOMBSTONE);
     // What was flushed counts no more.
     let counted = match found {
         Found::Present(current) if !life::is_flushed(arena, current.header.seq) => {
@@ -529,12 +652,12 @@ fn account(
         Found::Damaged { .. } => true,
         _ => false,
     };
-    if counted == deletes {
+    if counted == deletes && !header.is(OWNER) {
         arena.meta.add(word::KEYS, if deletes { 1u64.wrapping_neg() } else { 1 });
     }
     stripe.count(!deletes as i64 - !matches!(found, Found::Absent) as i64);
     if !deletes {
-        segment::account(arena, change.record_at, lines, true);
+        segment::account(arena, change.record_at, header.lines as u64, true);
     }
 }
 
@@ -600,7 +723,7 @@ fn delete_once(
     let now = arena.now_ms();
     let found = stripe.find(key);
     match &found {
-        Found::Present(current) if current.is_alive(arena, now) => {
+        Found::Present(current) if current.is_alive(arena, now)? => {
             if expected.is_some_and(|expected| expected != current.header.seq) {
                 return Ok(Stored::Exists(current.header.seq));
             }
@@ -629,9 +752,15 @@ pub(super) fn touch(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> 
     if let Touched::Shorten = touched {
         touched = with_room(arena, Wanted::LITTLE, || touch_once(arena, key, ttl, held, true))?;
     }
+    for _ in 0..OWNER_TRIES {
+        let Touched::Owned { name, seq, expires_ms } = &touched else { break };
+        owner::cover(arena, name, *seq, *expires_ms)?;
+        touched = touch_once(arena, key, ttl, held, false)?;
+    }
     let stored = match touched {
         Touched::Stored(stored) => stored,
         Touched::Shorten => shorten_far(arena, key, ttl, held)?,
+        Touched::Owned { .. } => return Err(owner::busy()),
     };
     if let Stored::Done(_) = stored {
         arena.count(Count::Touches);
@@ -643,6 +772,12 @@ enum Touched {
     Stored(Stored),
     /// The lifetime would become shorter: the value has to be written again.
     Shorten,
+    /// The value's owner must live as long first.
+    Owned {
+        name: Vec<u8>,
+        seq: u64,
+        expires_ms: u64,
+    },
 }
 
 fn touch_once(
@@ -657,9 +792,10 @@ fn touch_once(
         return Ok(Touched::Stored(Stored::Lost));
     };
     let now = arena.now_ms();
-    let found = stripe.find(key);
+    let mut scratch = Scratch::new();
+    let found = stripe.find_with(key, &mut scratch);
     let current = match &found {
-        Found::Present(current) if current.is_alive(arena, now) => current,
+        Found::Present(current) if current.is_alive(arena, now)? => current,
         Found::Damaged { .. } => return Err(damaged(arena)),
         _ => return Ok(Touched::Stored(Stored::Missing)),
     };
@@ -667,15 +803,25 @@ fn touch_once(
     let mut seq = current.header.seq;
     let shorter = expires_ms != 0 && (current.expires_ms == 0 || expires_ms < current.expires_ms);
     if shorter {
-        if !may_write || current.header.is(RUN) {
+        if !may_write || current.header.is(RUN) || current.standing.is_owned() {
             return Ok(Touched::Shorten);
         }
         seq = shorten(arena, &stripe, key, &found, current, expires_ms, now)?;
-    } else if expires_ms != current.expires_ms {
-        let at = current.slot.offset() + record::EXPIRY_AT;
-        arena.data.store(at, record::expiry_word(expires_ms, seq));
+    } else if expires_ms != current.expires_ms || current.standing.is_owned() {
+        if !current.standing.covers(expires_ms) {
+            let name = owner_in(&current.header, &mut scratch);
+            return Ok(Touched::Owned { name, seq: current.header.owner_seq, expires_ms });
+        }
+        lengthen(arena, current, expires_ms);
     }
     Ok(Touched::Stored(Stored::Done(seq)))
+}
+
+/// Gives a record a later end, where it lies.
+#[inline]
+pub(super) fn lengthen(arena: &Arena, current: &Current, expires_ms: u64) {
+    let at = current.slot.offset() + record::EXPIRY_AT;
+    arena.data.store(at, record::expiry_word(expires_ms, current.header.seq));
 }
 
 /// Writes a value again, as it lies there, with an earlier end; gives its new version.
@@ -692,7 +838,8 @@ fn shorten(
     let mut stored = Vec::new();
     read_current(arena, current, &mut stored)?;
     let packed = Packed::again(&stored, &current.header);
-    fill(arena, stripe, key, &packed, None, current.header.user_flags, expires_ms, found, now_ms)
+    let flags = current.header.user_flags;
+    fill(arena, stripe, key, &packed, None, flags, expires_ms, found, now_ms, None)
 }
 
 /// The same for a value that fills whole segments, which takes too long under a latch.

@@ -10,7 +10,7 @@ use crate::arena::{Arena, META_MAGIC, segment as row, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot};
 use crate::limits::{LINE, SEQ_STEP, STRIPES};
-use crate::log::record::TOMBSTONE;
+use crate::log::record::{Header, OWNER, TOMBSTONE};
 use crate::log::segment::{self, BARE, BODY, FREE, SEALED, State};
 use crate::log::{self, Walk, Walked};
 use crate::sys::map::Scratch;
@@ -22,6 +22,8 @@ pub(super) struct Recovered {
     pub(super) newest_ms: u64,
     /// Unix ms until which time alone must not drop anything.
     pub(super) horizon_ms: u64,
+    /// Records of owners, which are no keys.
+    owners: u64,
     pub(super) damaged: u64,
 }
 
@@ -37,8 +39,8 @@ pub(super) fn rebuild(arena: &Arena) -> Result<Recovered> {
     }
     // A new store has none.
     if found.newest_seq != 0 {
-        let keys = (0..STRIPES).map(|which| settle(arena, which)).sum::<Result<u64>>()?;
-        arena.meta.store(word::KEYS, keys);
+        let slots = (0..STRIPES).map(|which| settle(arena, which)).sum::<Result<u64>>()?;
+        arena.meta.store(word::KEYS, slots.saturating_sub(found.owners));
     }
     segment::recount_free(arena);
     arena.meta.store(word::RECOVERY_HORIZON, found.horizon_ms);
@@ -124,11 +126,13 @@ fn insert(
         let other = log::read_header(arena, slot.offset(), key.len(), &mut scratch)?;
         (other.hash == header.hash
             && other.key_len as usize == key.len()
+            && other.is(OWNER) == header.is(OWNER)
             && &scratch.bytes()[LINE as usize..] == key)
             .then_some((slot_at, slot, other))
     });
     let slot = Slot::new(header.hash, walked.at, header.lines as u64, incarnation);
     let slot = slot.marked(header.is(TOMBSTONE));
+    let owns = |header: &Header| (header.is(OWNER) && !header.is(TOMBSTONE)) as u64;
     match rival {
         None => {
             arena.index.store(stripe.vacancy(header.hash)?, slot.0);
@@ -148,6 +152,7 @@ fn insert(
             if !newer {
                 return Ok(());
             }
+            found.owners -= owns(&other);
             if !other.is(TOMBSTONE) {
                 segment::account(arena, old.offset(), other.lines as u64, false);
             }
@@ -157,6 +162,7 @@ fn insert(
     if !header.is(TOMBSTONE) {
         segment::account(arena, walked.at, header.lines as u64, true);
     }
+    found.owners += owns(header);
     Ok(())
 }
 

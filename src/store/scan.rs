@@ -31,7 +31,7 @@ use crate::index::{BELOW_TAG, Slot, TAGS, Table};
 use crate::key::Key;
 use crate::limits::{LINE, PAGE_DEFAULT, RANGE_MAX, READ_RETRIES, SCAN_LOOKS, STRIPES};
 use crate::log;
-use crate::log::record::TOMBSTONE;
+use crate::log::record::{OWNER, TOMBSTONE};
 use crate::sys::map::Scratch;
 
 /// The cursor of a scan that has seen everything. One that begins is 0.
@@ -502,15 +502,20 @@ impl Pass<'_> {
             let unmoved = slot.same_place(Slot(arena.index.load(place)));
             return Ok(unmoved.then_some(Seen::Damaged));
         };
+        if header.is(OWNER) {
+            return Ok(Some(Seen::Nothing));
+        }
         let out = with_value.then_some(&mut self.value);
-        Ok(match ops::take(arena, place, slot, header, out)? {
-            Look::Hit(item) => {
+        Ok(match ops::take(arena, place, slot, header, &mut self.scratch, out) {
+            Ok(Look::Hit(item)) => {
                 self.key_len = header.key_len as usize;
                 Some(Seen::Entry(header.hash, item))
             }
-            Look::Miss => Some(Seen::Nothing),
-            Look::Damaged => Some(Seen::Damaged),
-            Look::Again => None,
+            Ok(Look::Miss) => Some(Seen::Nothing),
+            // Or the record of its owner is.
+            Ok(Look::Damaged) | Err(Error::Damaged(_)) => Some(Seen::Damaged),
+            Ok(Look::Again) => None,
+            Err(error) => return Err(error),
         })
     }
 }

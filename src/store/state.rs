@@ -100,10 +100,16 @@ fn forget_what_was(arena: &Arena) {
         arena.meta.store(at + row::LIVE, 0);
         arena.meta.store(at + row::NEXT_LOOK_MS, 0);
     }
-    for word in [word::KEYS, word::LIVE_LINES, word::RECOVERY_HORIZON, word::NEXT_SWEEP_MS] {
+    for word in [
+        word::KEYS,
+        word::LIVE_LINES,
+        word::RECOVERY_HORIZON,
+        word::NEXT_SWEEP_MS,
+        word::NO_ROOM_UNTIL_MS,
+        word::NO_VICTIM_UNTIL_MS,
+    ] {
         arena.meta.store(word, 0);
     }
-    arena.meta.store(word::NO_ROOM_UNTIL_MS, 0);
     arena.meta.store(word::DIRTY, 1);
 }
 

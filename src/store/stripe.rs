@@ -8,13 +8,13 @@ use std::cell::Cell;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::life::{self, Life};
-use super::{flush, growth, state};
+use super::owner::{self, Standing};
+use super::{flush, growth, life, state};
 use crate::arena::{Arena, Count, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::key::Key;
-use crate::limits::{FLUSH_TRIES, GROWTH_TRIES, STRIPES};
+use crate::limits::{FLUSH_TRIES, GROWTH_TRIES, LINE, STRIPES};
 use crate::log::{self, Lane, record, segment};
 use crate::sys::latch::{self, Taken};
 use crate::sys::map::Scratch;
@@ -50,12 +50,14 @@ pub(super) struct Current {
     pub(super) header: record::Header,
     /// Unix ms, 0 = never.
     pub(super) expires_ms: u64,
+    pub(super) standing: Standing,
 }
 
 impl Current {
+    /// Is it the key's value? An error if nobody can say.
     #[inline]
-    pub(super) fn is_alive(&self, arena: &Arena, now_ms: u64) -> bool {
-        life::of(arena, &self.header, self.expires_ms, || now_ms) == Life::Alive
+    pub(super) fn is_alive(&self, arena: &Arena, now_ms: u64) -> Result<bool> {
+        life::of(arena, &self.header, self.expires_ms, &self.standing, || now_ms).is_value(arena)
     }
 
     pub(super) fn lines(&self) -> u64 {
@@ -108,6 +110,12 @@ impl<'a> Stripe<'a> {
         taken.map(|_| Stripe::latched(arena, number)).transpose()
     }
 
+    /// Is a change of this hash's stripe under way, or was it when its process died?
+    pub(super) fn is_half_done(arena: &Arena, hash: u64) -> bool {
+        let at = arena.geometry.stripe(index::stripe_of(hash));
+        arena.meta.load(at + stripe::REDO) & ARMED != 0
+    }
+
     /// The latch is ours: finish or drop what the last owner left, then look at the table.
     #[inline]
     fn latched(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
@@ -139,23 +147,28 @@ impl<'a> Stripe<'a> {
     /// Looks a key up; what it finds cannot go away while the latch is held.
     #[inline]
     pub(super) fn find(&self, key: &Key) -> Found {
+        self.find_with(key, &mut Scratch::new())
+    }
+
+    /// The same; the record's header and names stay in `scratch`.
+    #[inline]
+    pub(super) fn find_with(&self, key: &Key, scratch: &mut Scratch) -> Found {
         let arena = self.arena;
-        let mut scratch = Scratch::new();
         self.table()
             .candidates(&arena.index, key.hash, |slot_at, slot| {
-                let header = log::read_header(arena, slot.offset(), key.bytes.len(), &mut scratch)?;
-                let same = header.hash == key.hash
-                    && header.key_len as usize == key.bytes.len()
-                    && log::is_key(&mut scratch, key.bytes);
-                if !same {
+                let at = slot.offset();
+                let header = log::read_header(arena, at, key.bytes.len(), scratch)?;
+                if !log::is_of(&header, scratch, key) {
                     return None;
                 }
-                let expires_ms = header.expires_ms();
-                let holds = header.plausible(log::room_at(arena, slot.offset()))
+                let holds = header.plausible(log::room_at(arena, at))
+                    && (header.owner_len == 0 || log::read_names(arena, at, &header, scratch))
                     && header.checks(scratch.bytes());
-                Some(match expires_ms {
+                Some(match header.expires_ms() {
                     Some(expires_ms) if holds => {
-                        Found::Present(Current { slot_at, slot, header, expires_ms })
+                        let names = &scratch.bytes()[LINE as usize..];
+                        let standing = owner::standing(arena, &header, names);
+                        Found::Present(Current { slot_at, slot, header, expires_ms, standing })
                     }
                     _ => Found::Damaged { slot_at },
                 })
@@ -211,7 +224,7 @@ impl<'a> Stripe<'a> {
         self.arena.meta.add(word::KEYS, 1u64.wrapping_neg());
     }
 
-    /// The same for what was flushed, which counts no more.
+    /// The same for what is not counted: records of owners, and what was flushed.
     pub(super) fn forget_slot(&self, slot_at: u64) {
         self.arena.index.store(slot_at, Table::emptied(&self.arena.index, slot_at));
         self.count(-1);

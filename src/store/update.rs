@@ -103,16 +103,22 @@ fn near(
     let now = arena.now_ms();
     let found = stripe.find(key);
     let live = match &found {
-        Found::Present(current) if current.is_alive(arena, now) => Some(current),
+        Found::Present(current) if current.is_alive(arena, now)? => Some(current),
         Found::Damaged { .. } => return Err(ops::damaged(arena)),
         _ => None,
     };
+    if let (Some(held), Found::Present(current)) = (held, &found)
+        && ops::may_be_late(arena, current, held)
+    {
+        return Ok(None);
+    }
     let is_long = |len: u64| pack::is_tried(arena.compresses(), len);
     let mut value = Vec::new();
     let item = match live {
         Some(current) => {
             let len = current.header.value_len as u64;
-            if current.header.is(RUN | COMPRESSED) || is_long(len) {
+            let owned = current.standing.is_owned();
+            if owned || current.header.is(RUN | COMPRESSED) || is_long(len) {
                 return Ok(None);
             }
             ops::read_current(arena, current, &mut value)?;
@@ -145,8 +151,9 @@ fn near(
                 (ttl, _) => ops::end_of(arena, ttl.unwrap_or(Ttl::Default), now),
             };
             let packed = Packed::new(false, &value);
-            let seq =
-                ops::fill(arena, &stripe, key, &packed, None, flags, expires_ms, &found, now)?;
+            let seq = ops::fill(
+                arena, &stripe, key, &packed, None, flags, expires_ms, &found, now, None,
+            )?;
             arena.count(Count::Sets);
             Ok(Some((Stored::Done(seq), true)))
         }
@@ -176,7 +183,7 @@ pub(super) fn far(
                     ttl: ttl.unwrap_or(Ttl::Default),
                     expect: item.map_or(Expect::Absent, |item| Expect::Version(item.version)),
                     held,
-                    sync: false,
+                    ..Write::default()
                 };
                 let seen = |item: Item| Seen { expires_ms: item.expires_ms, keeps: ttl.is_none() };
                 let packed = Packed::new(arena.compresses(), &value);
@@ -316,6 +323,11 @@ impl Store {
         how: &Write,
         next: impl Fn(u64) -> u64,
     ) -> Result<Counted> {
+        if how.owner.is_some() {
+            return Err(Error::Invalid(
+                "counting leaves a value the owner that it has; give it one with set_owner".into(),
+            ));
+        }
         // What the last run of the computation came to, with the version still to be filled in.
         let mut counted = Counted::Lost;
         let stored = self.update(key, how.held, how.sync, &mut |present| {

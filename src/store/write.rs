@@ -44,11 +44,21 @@ pub struct Write<'a> {
     pub held: Option<&'a Held>,
     /// On the disk when the call returns, whatever the store's mode.
     pub sync: bool,
+    /// The name of the value's owner, 1 to 255 bytes, see [`Store::end_owner`]. `None` leaves a
+    /// present value its owner, and gives a new one none.
+    pub owner: Option<&'a [u8]>,
 }
 
 impl Default for Write<'_> {
     fn default() -> Self {
-        Write { flags: 0, ttl: Ttl::Default, expect: Expect::Any, held: None, sync: false }
+        Write {
+            flags: 0,
+            ttl: Ttl::Default,
+            expect: Expect::Any,
+            held: None,
+            sync: false,
+            owner: None,
+        }
     }
 }
 
@@ -82,7 +92,7 @@ impl Store {
         expect: Expect,
         held: Option<&Held>,
     ) -> Result<Stored> {
-        self.write(key, value, &Write { flags, ttl, expect, held, sync: false })
+        self.write(key, value, &Write { flags, ttl, expect, held, ..Write::default() })
     }
 
     /// Stores a value whatever was there: [`Store::put`] with [`Expect::Any`] and no lock.

@@ -16,7 +16,7 @@ use rustix::fs::Advice;
 
 use super::fault;
 use crate::error::{Error, Result};
-use crate::limits::{KEY_MAX, LINE};
+use crate::limits::{KEY_MAX, LINE, OWNER_MAX};
 
 /// [`Map::resident`] looks at so many places at most,
 const RESIDENT_LOOKS: u64 = 256;
@@ -378,13 +378,13 @@ impl Map {
     }
 }
 
-/// Private room for one record's header and key.
+/// Private room for one record's header and names.
 pub(crate) struct Scratch {
     bytes: [std::mem::MaybeUninit<u8>; SCRATCH],
     len: usize,
 }
 
-const SCRATCH: usize = LINE as usize + KEY_MAX;
+const SCRATCH: usize = LINE as usize + KEY_MAX + OWNER_MAX;
 
 impl Scratch {
     #[inline]

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 /// In the order of the manual.
-const SOURCES: [&str; 11] = [
-    "results", "types", "store", "values", "writes", "many", "scan", "locks", "state", "care",
-    "info",
+const SOURCES: [&str; 12] = [
+    "results", "types", "store", "values", "writes", "many", "scan", "owners", "locks", "state",
+    "care", "info",
 ];
 
 fn root() -> PathBuf {

@@ -97,7 +97,7 @@ refuses_with_a_sentence() {
     ! "$1" "$out/nothing" 2>"$out/sentence" && grep -q 'install -d' "$out/sentence"
 }
 
-programs=(values writes scan arguments buffers locks threads forks fork_without_slot stores damage state care)
+programs=(values writes scan arguments buffers locks threads forks fork_without_slot stores damage state owners care)
 if [ $# -gt 0 ]; then programs=("$@"); fi
 
 for program in "${programs[@]}"; do

@@ -20,6 +20,7 @@ use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
 
 const KEYS: usize = 40;
 const COOKIES: u64 = 3;
+const OWNERS: [&[u8]; 3] = [b"anna", b"bob", &[b'c'; 200]];
 /// Keys of crowds.
 const CROWD: u64 = 3000;
 
@@ -30,13 +31,24 @@ struct Known {
     flags: u32,
     version: u64,
     expires_ms: u64,
+    owner: Option<usize>,
+    /// Its owner was ended: it is no value any more.
+    ended: bool,
+}
+
+impl Known {
+    /// One without an owner.
+    fn new(value: Rc<Vec<u8>>, flags: u32, expires_ms: u64) -> Known {
+        Known { value, flags, version: 0, expires_ms, owner: None, ended: false }
+    }
 }
 
 impl std::fmt::Debug for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Known { value, flags, version, expires_ms } = self;
+        let Known { value, flags, version, expires_ms, owner, ended } = self;
         let first = &value[..value.len().min(8)];
-        write!(f, "{} bytes {first:x?}, {flags:x}, {version}, {expires_ms}", value.len())
+        write!(f, "{} bytes {first:x?}, {flags:x}, {version}, {expires_ms}", value.len())?;
+        write!(f, ", of {owner:?}, ended {ended}")
     }
 }
 
@@ -71,6 +83,18 @@ enum Op {
         expect: Wish,
         fenced: bool,
         sync: bool,
+        owner: Option<usize>,
+    },
+    SetOwner {
+        key: usize,
+        owner: usize,
+        fenced: bool,
+    },
+    EndOwner {
+        owner: usize,
+    },
+    OwnerKeys {
+        owner: usize,
     },
     Update {
         key: usize,
@@ -179,6 +203,15 @@ enum Wish {
     Wrong,
 }
 
+/// Is a lock older than an end?
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Late {
+    No,
+    Yes,
+    /// The end is so long ago that it may be forgotten.
+    Perhaps,
+}
+
 struct World {
     path: PathBuf,
     options: Options,
@@ -189,6 +222,9 @@ struct World {
     locks: HashMap<usize, (u64, Held)>,
     /// Locks that were lost or given back: no write may pass with them.
     stale: HashMap<usize, Held>,
+    /// An owner's last end: a number above all locks from before, and until when it is known for
+    /// sure.
+    ends: HashMap<usize, (u64, u64)>,
     /// When each key of a crowd expires.
     crowd: HashMap<u64, u64>,
     highest: u64,
@@ -208,6 +244,7 @@ struct Counts {
     rebuilt: u64,
     killed: u64,
     killed_inside: u64,
+    late: u64,
     grown: u64,
 }
 
@@ -253,7 +290,10 @@ impl World {
             _ => Wish::Any,
         };
         match rng.below(1000) {
-            0..220 => Op::Put { key, new, flags: rng.next() as u32, ttl, expect, fenced, sync },
+            0..220 => {
+                let owner = rng.one_in(4).then(|| rng.below(3) as usize);
+                Op::Put { key, new, flags: rng.next() as u32, ttl, expect, fenced, sync, owner }
+            }
             220..260 => {
                 let (new, ttl) = (Some(new).filter(|_| !rng.one_in(4)), Some(ttl));
                 Op::Update { key, new, ttl: ttl.filter(|_| rng.one_in(2)), fenced, sync }
@@ -286,7 +326,10 @@ impl World {
                 let (reverse, values) = (rng.one_in(2), rng.one_in(2));
                 Op::Range { limit: 1 + rng.below(60), reverse, values }
             }
-            800..830 => Op::Expire { budget: rng.below(200) },
+            800..815 => Op::Expire { budget: rng.below(200) },
+            815..820 => Op::EndOwner { owner: rng.below(3) as usize },
+            820..826 => Op::SetOwner { key, owner: rng.below(3) as usize, fenced },
+            826..830 => Op::OwnerKeys { owner: rng.below(3) as usize },
             830..890 => Op::Lock { key, cookie: rng.below(COOKIES) },
             890..930 => Op::Unlock { key },
             930..936 => Op::Sync,
@@ -313,7 +356,8 @@ impl World {
             return None;
         }
         let known = self.values.get(&key)?;
-        (known.expires_ms == 0 || known.expires_ms > now).then(|| known.clone())
+        let alive = !known.ended && (known.expires_ms == 0 || known.expires_ms > now);
+        alive.then(|| known.clone())
     }
 
     fn expires(&self, ttl: Ttl) -> u64 {
@@ -340,9 +384,11 @@ impl World {
         }
     }
 
+    /// Flushed: owners too, and their ends.
     fn forget_all(&mut self) {
         self.values.clear();
         self.crowd.clear();
+        self.ends.clear();
     }
 
     fn flush_is_due(&self) -> bool {
@@ -399,9 +445,13 @@ impl World {
     /// What the operation leads to if it works: the value after it.
     fn after(&self, op: Op) -> (usize, Option<Known>) {
         match op {
-            Op::Put { key, new, flags, ttl, .. } => {
-                let (value, expires_ms) = (Rc::new(new.bytes()), self.expires(ttl));
-                (key, Some(Known { value, flags, version: 0, expires_ms }))
+            Op::Put { key, new, flags, ttl, owner, .. } => {
+                let known = Known::new(Rc::new(new.bytes()), flags, self.expires(ttl));
+                let owner = owner.or_else(|| self.present(key)?.owner);
+                (key, Some(Known { owner, ..known }))
+            }
+            Op::SetOwner { key, owner, .. } => {
+                (key, self.present(key).map(|known| Known { owner: Some(owner), ..known }))
             }
             Op::Update { key, new, ttl, .. } => (key, self.updated(key, new, ttl)),
             Op::Count { key, up, delta, initial, ttl, .. } => {
@@ -409,8 +459,9 @@ impl World {
             }
             Op::Extend { key, front, new, .. } => (key, self.extended(key, front, new)),
             Op::Batch { first, new, ttl, .. } => {
-                let (value, expires_ms) = (Rc::new(new.bytes()), self.expires(ttl));
-                (first, Some(Known { value, flags: 5, version: 0, expires_ms }))
+                let known = Known::new(Rc::new(new.bytes()), 5, self.expires(ttl));
+                let owner = self.present(first).and_then(|known| known.owner);
+                (first, Some(Known { owner, ..known }))
             }
             Op::Touch { key, ttl, .. } | Op::GetTouch { key, ttl } => {
                 let expires_ms = self.expires(ttl);
@@ -433,9 +484,22 @@ impl World {
     }
 
     /// A write of a whole value came to this.
-    fn wrote(&mut self, which: usize, good: bool, expect: Expect, stored: Stored, new: Known) {
-        let allowed = match (good, expect, self.present(which)) {
+    fn wrote(
+        &mut self,
+        which: usize,
+        held: Option<Held>,
+        good: bool,
+        expect: Expect,
+        stored: Stored,
+        mut new: Known,
+    ) {
+        let (present, named) = (self.present(which), new.owner);
+        let late = self.is_late(which, named, held);
+        let allowed = match (good, expect, &present) {
             (false, ..) => Err(Stored::Lost),
+            // Whoever names an owner that was ended is told so first.
+            _ if self.is_late(KEYS, named, held) == Late::Yes => Err(Stored::Lost),
+            _ if named.is_some() && late == Late::Perhaps && stored == Stored::Lost => return,
             (_, Expect::Any, _) | (_, Expect::Absent, None) | (_, Expect::Present, Some(_)) => {
                 Ok(())
             }
@@ -444,10 +508,20 @@ impl World {
             (_, Expect::Version(asked), Some(known)) if asked == known.version => Ok(()),
             (_, Expect::Version(_), Some(known)) => Err(Stored::Exists(known.version)),
         };
+        let allowed = match (allowed, late, stored) {
+            (Ok(()), Late::Yes, _) | (Ok(()), Late::Perhaps, Stored::Lost) => Err(Stored::Lost),
+            (allowed, ..) => allowed,
+        };
         match (allowed, stored) {
-            (Ok(()), Stored::Done(version)) => self.becomes(which, version, Some(new)),
+            (Ok(()), Stored::Done(version)) => {
+                new.owner = named.or_else(|| present?.owner);
+                self.becomes(which, version, Some(new));
+            }
             (Ok(()), other) => panic!("not stored: {other:?}"),
-            (Err(outcome), stored) => assert_eq!(stored, outcome),
+            (Err(outcome), stored) => {
+                self.counts.late += (good && outcome == Stored::Lost) as u64;
+                assert_eq!(stored, outcome);
+            }
         }
     }
 
@@ -461,15 +535,18 @@ impl World {
     }
 
     fn put(&mut self, op: Op) {
-        let Op::Put { key: which, new, flags, ttl, expect, fenced, sync } = op else { return };
+        let Op::Put { key: which, new, flags, ttl, expect, fenced, sync, owner } = op else {
+            return;
+        };
         let (held, good) = self.fence(which, fenced);
         let expect = self.expect(expect, which);
-        let how = Write { flags, ttl, expect, held: held.as_ref(), sync };
+        let name = owner.map(|o| OWNERS[o]);
+        let how = Write { flags, ttl, expect, held: held.as_ref(), sync, owner: name };
         let value = Rc::new(new.bytes());
         let result = self.store().write(&key(which), &value, &how);
         let Some(stored) = self.allow_full(result) else { return };
-        let expires_ms = self.expires(ttl);
-        self.wrote(which, good, expect, stored, Known { value, flags, version: 0, expires_ms });
+        let new = Known { owner, ..Known::new(value, flags, self.expires(ttl)) };
+        self.wrote(which, held, good, expect, stored, new);
     }
 
     /// What an update makes of a value: other bytes behind the first few of the old ones, or none.
@@ -482,12 +559,14 @@ impl World {
             (None, Some(known)) => known.expires_ms,
             (ttl, _) => self.expires(ttl.unwrap_or(Ttl::Default)),
         };
-        Some(Known { value, flags, version: 0, expires_ms })
+        let owner = present.and_then(|known| known.owner);
+        Some(Known { owner, ..Known::new(value, flags, expires_ms) })
     }
 
     fn update(&mut self, op: Op) {
         let Op::Update { key: which, new, ttl, fenced, sync } = op else { return };
         let (held, good) = self.fence(which, fenced);
+        let late = self.is_late(which, None, held);
         let (present, after) = (self.present(which), self.updated(which, new, ttl));
         let result = self.store().update(&key(which), held.as_ref(), sync, &mut |seen| {
             assert_eq!(seen.is_some(), present.is_some());
@@ -511,6 +590,8 @@ impl World {
             result => match self.allow_full(result) {
                 None => assert!(after.is_some(), "a delete needs no room"),
                 Some(stored) if !good => assert_eq!(stored, Stored::Lost),
+                Some(Stored::Lost) => assert!(late != Late::No && after.is_some()),
+                Some(Stored::Done(_)) if late == Late::Yes => panic!("brought back"),
                 Some(Stored::Missing) => assert!(present.is_none() && after.is_none()),
                 Some(Stored::Done(version)) => self.becomes(which, version, after),
                 Some(other) => panic!("{other:?}"),
@@ -541,7 +622,7 @@ impl World {
         let value = Rc::new(number.to_string().into_bytes());
         let known = match present {
             Some(known) => Known { value, ..known },
-            None => Known { value, flags: 9, version: 0, expires_ms: self.expires(ttl) },
+            None => Known::new(value, 9, self.expires(ttl)),
         };
         (Some(known), Some(number))
     }
@@ -549,6 +630,7 @@ impl World {
     fn count(&mut self, op: Op) {
         let Op::Count { key: which, up, delta, initial, ttl, fenced } = op else { return };
         let (held, good) = self.fence(which, fenced);
+        let late = self.is_late(which, None, held);
         let (after, number) = self.counted(which, up, delta, initial, ttl);
         let how = Write { flags: 9, ttl, held: held.as_ref(), ..Write::default() };
         let result = match up {
@@ -557,7 +639,8 @@ impl World {
         };
         let Some(counted) = self.allow_full(result) else { return };
         match (counted, number) {
-            (Counted::Lost, _) => assert!(!good),
+            (Counted::Lost, _) => assert!(!good || (late != Late::No && number.is_some())),
+            (Counted::Done { .. }, _) if late == Late::Yes => panic!("brought back"),
             (Counted::Done { value, version }, Some(number)) if good => {
                 assert_eq!(value, number);
                 self.becomes(which, version, after);
@@ -613,7 +696,7 @@ impl World {
             .iter()
             .zip(&expects)
             .map(|(key, expect)| {
-                let how = Write { flags: 5, ttl, expect: *expect, held: None, sync };
+                let how = Write { flags: 5, ttl, expect: *expect, sync, ..Write::default() };
                 BatchItem { key, value: &value, how }
             })
             .collect();
@@ -622,8 +705,8 @@ impl World {
         let expires_ms = self.expires(ttl);
         for ((which, expect), outcome) in places.into_iter().zip(expects).zip(outcomes) {
             let Some(stored) = self.allow_full(outcome) else { continue };
-            let new = Known { value: value.clone(), flags: 5, version: 0, expires_ms };
-            self.wrote(which, true, expect, stored, new);
+            let new = Known::new(value.clone(), 5, expires_ms);
+            self.wrote(which, None, true, expect, stored, new);
         }
     }
 
@@ -646,6 +729,85 @@ impl World {
         };
         self.store().get_many(&names, &mut each).expect("get_many");
         assert_eq!(next, count);
+    }
+
+    /// Is a lock from before the end of the owner that is named, or of the value that was there?
+    fn is_late(&self, which: usize, named: Option<usize>, held: Option<Held>) -> Late {
+        let Some(held) = held else { return Late::No };
+        let now = self.store().now_ms().expect("the time");
+        let late = |owner: Option<usize>| {
+            let Some((end, until)) = owner.and_then(|o| self.ends.get(&o)) else { return Late::No };
+            match held.fence > *end {
+                true => Late::No,
+                false if now >= *until => Late::Perhaps,
+                false => Late::Yes,
+            }
+        };
+        let dead = self.values.get(&which).filter(|known| known.ended);
+        // What had expired by itself may have been swept before the lock was taken.
+        let expired = dead.is_some_and(|d| d.expires_ms != 0 && d.expires_ms <= now);
+        match (late(named), late(dead.and_then(|d| d.owner))) {
+            (Late::Yes, _) => Late::Yes,
+            (_, Late::Yes) if !expired => Late::Yes,
+            (Late::No, Late::No) => Late::No,
+            _ => Late::Perhaps,
+        }
+    }
+
+    fn end_owner(&mut self, owner: usize) {
+        let result = self.store().end_owner(OWNERS[owner]);
+        if self.allow_full(result).is_none() {
+            // Begun or not: all of it or nothing.
+            if self.left_of(owner) == 0 {
+                self.ended(owner, 0);
+            }
+            return;
+        }
+        let known_ms = if self.max_ms == 0 { 24 * 3600 * 1000 } else { self.max_ms };
+        self.ended(owner, self.store().now_ms().expect("the time") + known_ms);
+        self.verify_all();
+    }
+
+    /// How many of an owner's values are there: all or none.
+    fn left_of(&self, owner: usize) -> usize {
+        let theirs = |w: &usize| self.present(*w).is_some_and(|known| known.owner == Some(owner));
+        let there = |w: &usize| self.store().exists(&key(*w)).expect("exists").is_some();
+        let theirs: Vec<_> = (0..KEYS).filter(theirs).collect();
+        let left = theirs.iter().filter(|w| there(w)).count();
+        assert!(left == 0 || left == theirs.len(), "{left} of {}", theirs.len());
+        left
+    }
+
+    /// From now on only locks that are taken later may write for this owner.
+    fn ended(&mut self, owner: usize, until: u64) {
+        for known in self.values.values_mut().filter(|known| known.owner == Some(owner)) {
+            known.ended = true;
+        }
+        // A lock's fence is a number above all that were drawn before.
+        let wait = Wait { timeout: Some(Duration::ZERO), ..Wait::default() };
+        let locked = self.store().lock(b"marker", 1, &wait).expect("lock");
+        let Acquired::Held(held) = locked else { panic!("{locked:?}") };
+        assert!(self.store().unlock(b"marker", &held).expect("unlock"));
+        let end = self.new_version(held.fence);
+        self.ends.insert(owner, (end, until));
+    }
+
+    fn owner_keys(&mut self, owner: usize) {
+        let mut found = Vec::new();
+        let mut each = |key: &[u8]| {
+            found.push(key.to_vec());
+            true
+        };
+        self.store().owner_keys(OWNERS[owner], &mut each).expect("owner_keys");
+        let theirs = |w: &usize| self.present(*w).is_some_and(|known| known.owner == Some(owner));
+        let mut expected: Vec<_> = (0..KEYS).filter(theirs).map(key).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+        for which in 0..KEYS {
+            let name = self.present(which).and_then(|known| known.owner).map(|o| OWNERS[o]);
+            assert_eq!(self.store().owner_of(&key(which)).expect("owner_of").as_deref(), name);
+        }
     }
 
     /// A touch keeps the version, but for a shorter life, which is a new record.
@@ -848,6 +1010,26 @@ impl World {
                 }
             }
             Op::Sync => self.store().sync().expect("sync"),
+            Op::EndOwner { owner } => self.end_owner(owner),
+            Op::OwnerKeys { owner } => self.owner_keys(owner),
+            Op::SetOwner { key: which, owner, fenced } => {
+                let (held, good) = self.fence(which, fenced);
+                let late = self.is_late(which, Some(owner), held);
+                let present = self.present(which);
+                let result = self.store().set_owner(&key(which), OWNERS[owner], held.as_ref());
+                let Some(stored) = self.allow_full(result) else { return };
+                match (good, present, late, stored) {
+                    (_, None, _, stored) => assert_eq!(stored, Stored::Missing),
+                    (false, ..) | (_, _, Late::Yes, _) => assert_eq!(stored, Stored::Lost),
+                    (_, _, Late::Perhaps, Stored::Lost) => {}
+                    (_, Some(known), _, Stored::Done(version)) => {
+                        let version = self.new_version(version);
+                        let known = Known { version, owner: Some(owner), ..known };
+                        self.values.insert(which, known);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
             Op::Flush { delay_ms } => self.flush(delay_ms),
             Op::Config { default_ms, max_ms } => self.configure(default_ms, max_ms),
             Op::Pass { ms } => self.clock.pass(ms),
@@ -894,10 +1076,12 @@ impl World {
         let (old, new) = (old.filter(alive), new.filter(alive));
         let mut value = Vec::new();
         let found = self.store().get(&key(which), &mut value).expect("get");
+        let owner = self.store().owner_of(&key(which)).expect("owner_of");
         let is = |known: &Option<Known>| match (known, found) {
             (None, None) => true,
             (Some(known), Some(item)) => {
-                known.flags == item.flags
+                known.owner.map(|o| OWNERS[o]) == owner.as_deref()
+                    && known.flags == item.flags
                     && known.expires_ms == item.expires_ms
                     && value == *known.value
             }
@@ -924,7 +1108,17 @@ impl World {
         let there = |key: Vec<u8>| self.store().exists(&key).expect("exists").is_some();
         let crowd = || self.crowd.keys().map(|i| one_of_crowd(*i));
         if !(0..KEYS).map(key).chain(crowd()).any(there) {
-            self.forget_all();
+            self.values.clear();
+            self.crowd.clear();
+        }
+        // Flushed with the rest, or not.
+        self.ends.values_mut().for_each(|(_, known_until)| *known_until = 0);
+    }
+
+    /// After a death inside an end: all of it or nothing. If nothing is to be seen it is ended now.
+    fn adopt_end(&mut self, owner: usize) {
+        if self.left_of(owner) == 0 {
+            self.end_owner(owner);
         }
     }
 
@@ -964,6 +1158,7 @@ impl World {
             self.counts.killed_inside += 1;
             match op {
                 Op::Flush { delay_ms } => self.adopt_flush(delay_ms),
+                Op::EndOwner { owner } => self.adopt_end(owner),
                 Op::Config { default_ms, max_ms } => self.configure(default_ms, max_ms),
                 _ => self.adopt(op, old, new),
             }
@@ -1030,6 +1225,7 @@ fn play(name: &str, seed: u64, steps: u64, max_bytes: u64, sync: Sync, compress:
             stale: HashMap::new(),
             crowd: HashMap::new(),
             highest: 0,
+            ends: HashMap::new(),
             flush_at: None,
             default_ms: 0,
             max_ms: 0,

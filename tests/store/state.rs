@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdfast::{
-    Acquired, ConfigChange, Disk, Error, Expect, FileKind, Options, Store, Stored, Sync, Ttl, Wait,
-    Write,
+    Acquired, ConfigChange, Disk, Error, Expect, FileKind, Item, Options, Store, Stored, Sync, Ttl,
+    Wait, Write,
 };
 use holdfast_tests::killing::now_ns;
 use holdfast_tests::process::{self, Ended};
@@ -450,9 +450,9 @@ struct Event {
     ended_ns: u64,
 }
 
-/// Writers write keys of their own once, and chains: values that name the moment when their
-/// chain began, made longer by cas. A flush cuts between what was before its call and what
-/// comes after its return; no chain reaches over it.
+/// Writers write keys of their own once, and chains: a value that was added, and values put in its
+/// place by cas, each of which names the version that was added. A flush cuts between what was
+/// before its call and what comes after its return; no chain reaches over it.
 #[test]
 fn a_flush_cuts_between_before_and_after_among_writers() {
     let turns = size("HOLDFAST_FLUSHES", 30);
@@ -467,6 +467,7 @@ fn a_flush_cuts_between_before_and_after_among_writers() {
             .map(|(me, file)| process::fork(|| write_for_a_while(&store, me as u64, file)))
             .collect();
         std::thread::sleep(Duration::from_millis(8 + turn % 7));
+        let last = set(&store, b"last before the flush", b"v");
         let begun_ns = now_ns();
         store.flush(None).unwrap();
         let ended_ns = now_ns();
@@ -488,9 +489,10 @@ fn a_flush_cuts_between_before_and_after_among_writers() {
             }
         }
         for chain in 0..CHAINS {
-            let Some(value) = read(&store, format!("chain {chain}").as_bytes()) else { continue };
-            let root = u64::from_le_bytes(value[..8].try_into().expect("8 bytes"));
-            assert!(root > begun_ns, "a chain from before the flush goes on after it");
+            let mut value = Vec::new();
+            let item = store.get(format!("chain {chain}").as_bytes(), &mut value).expect("get");
+            let Some(item) = item else { continue };
+            assert!(root_of(&item, &value) > last, "a chain from before goes on after it");
         }
     }
     println!("{} before, {} after, {} at the same time", seen[0], seen[1], seen[2]);
@@ -516,16 +518,21 @@ fn write_for_a_while(store: &Store, me: u64, out: &File) {
         let chain = format!("chain {}", rng.below(CHAINS));
         let mut value = Vec::new();
         let expect = match store.get(chain.as_bytes(), &mut value).expect("get") {
-            Some(item) => Expect::Version(item.version),
-            None => {
-                value = now_ns().to_le_bytes().to_vec();
-                Expect::Absent
+            Some(item) => {
+                value = root_of(&item, &value).to_le_bytes().to_vec();
+                Expect::Version(item.version)
             }
+            None => Expect::Absent,
         };
         let how = Write { expect, ttl: Ttl::Never, ..Write::default() };
         store.write(chain.as_bytes(), &value, &how).expect("write");
     }
     out.write_all_at(&lines, 0).expect("the file");
+}
+
+/// The version that a chain began with.
+fn root_of(item: &Item, value: &[u8]) -> u64 {
+    value.try_into().map_or(item.version, u64::from_le_bytes)
 }
 
 fn events_in(file: &File) -> Vec<Event> {

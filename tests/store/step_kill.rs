@@ -231,6 +231,74 @@ fn acts() -> Vec<Act> {
             act: |store, _| set(store, KEY, &content(2, 200), Ttl::Never),
         },
         Act {
+            name: "write with a new owner",
+            before: |scene| {
+                set(scene.store(), KEY, &content(1, 300), Ttl::Millis(500_000_000));
+                assert!(scene.store().end_owner(b"anna").is_ok());
+            },
+            child: NOTHING,
+            act: |store, _| {
+                let owner = format!("owner {}", store.now_ms().expect("now"));
+                let how = Write { owner: Some(owner.as_bytes()), ..Write::default() };
+                let stored = store.write(KEY, &content(2, 200), &how).expect("write");
+                assert!(matches!(stored, Stored::Done(_)));
+            },
+        },
+        Act {
+            name: "write that keeps its owner, which lives longer then",
+            before: |scene| {
+                let (owner, ttl) = (Some(&b"anna"[..]), Ttl::Millis(500_000_000));
+                let how = Write { owner, ttl, ..Write::default() };
+                assert!(scene.store().write(KEY, &content(1, 300), &how).is_ok());
+            },
+            child: NOTHING,
+            act: |store, _| set(store, KEY, &content(2, 200), Ttl::Never),
+        },
+        Act {
+            name: "end of an owner",
+            before: |scene| {
+                let how = Write { owner: Some(b"anna"), ..Write::default() };
+                assert!(scene.store().write(KEY, &content(1, 300), &how).is_ok());
+            },
+            child: NOTHING,
+            act: |store, _| assert!(store.end_owner(b"anna").is_ok()),
+        },
+        Act {
+            name: "write after an end whose process died in the middle of it",
+            before: |scene| {
+                let how = Write { owner: Some(b"anna"), ..Write::default() };
+                assert!(scene.store().write(KEY, &content(1, 300), &how).is_ok());
+                let store = scene.store();
+                for n in 1.. {
+                    let child = process::fork(|| {
+                        store.exists(b"attached").expect("exists");
+                        fault::arm(n);
+                        store.end_owner(b"anna").expect("end");
+                        fault::arm(u64::MAX);
+                    });
+                    child.wait(LONG);
+                    if see(store).is_none() {
+                        break;
+                    }
+                }
+            },
+            child: |store| Some(lock(store, 1)),
+            act: |store, held| {
+                let held = held.expect("locked");
+                let owner = Some(&b"anna"[..]);
+                let how = Write { owner, held: Some(&held), ttl: Ttl::Never, ..Write::default() };
+                // Whoever finds half an end finishes it, and is too late itself then.
+                let first = store.write(KEY, &content(2, 200), &how).expect("write");
+                assert!(store.unlock(KEY, &held).expect("unlock"));
+                if first == Stored::Lost {
+                    let held = lock(store, 1);
+                    let how = Write { held: Some(&held), ..how };
+                    let second = store.write(KEY, &content(2, 200), &how).expect("write");
+                    assert!(matches!(second, Stored::Done(_)), "{second:?}");
+                }
+            },
+        },
+        Act {
             name: "roll to a new segment",
             before: old,
             child: |store| {
@@ -438,6 +506,10 @@ fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut
         assert!(there.is_some(), "{}: key {i} of many is missing", at());
     }
     timed(&mut times.same_key, || store.delete(KEY, Some(1), None).expect("delete"));
+    if act.name.starts_with("end of") {
+        // A change of the value, to which it changes nothing, settles what became of its owner.
+        store.touch(KEY, Ttl::Never, None).expect("touch");
+    }
     let settled = see(store);
     is_one(&settled, "after the next change");
     let held = timed(&mut times.lock, || lock(store, 9));

@@ -23,14 +23,16 @@ use std::time::Duration;
 
 use super::Store;
 use super::life::{self, Life};
+use super::owner::{self, Standing};
 use crate::arena::{Arena, lane};
 use crate::error::{Error, Result};
 use crate::index::{Slot, Table, stripe_of};
 use crate::limits::{FINDINGS, LINE};
 use crate::log::record::{self, Header};
 use crate::log::segment::{self, ACTIVE, BODY, FREE, RUN, State, ZEROED};
-use crate::log::{Image, Seen, Source};
+use crate::log::{self, Image, Seen, Source};
 use crate::sys::disk::FileKind;
+use crate::sys::map::Scratch;
 
 /// Called now and then with what is done and what there is to do, bytes; false ends the work.
 pub type Progress<'a> = dyn FnMut(u64, u64) -> bool + 'a;
@@ -191,9 +193,16 @@ fn expiry_now(arena: &Arena, at: u64, seq: u64) -> Option<u64> {
     record::expiry_ms(arena.data.load(at + record::EXPIRY_AT), seq)
 }
 
-/// Is a current record with this expiry a value at this moment?
-fn is_alive(arena: &Arena, header: &Header, expires_ms: u64, now_ms: u64) -> bool {
-    life::of(arena, header, expires_ms, || now_ms) == Life::Alive
+/// Is the record here, with this expiry, a value at this moment?
+fn is_alive(arena: &Arena, at: u64, header: &Header, expires_ms: u64, now_ms: u64) -> bool {
+    let mut scratch = Scratch::new();
+    let standing = match header.owner_len {
+        0 => Standing::Unowned,
+        // Gone meanwhile: whoever asks looks again.
+        _ if !log::read_names(arena, at, header, &mut scratch) => return false,
+        _ => owner::standing(arena, header, &scratch.bytes()[LINE as usize..]),
+    };
+    life::of(arena, header, expires_ms, &standing, || now_ms) == Life::Alive
 }
 
 /// Reads the pieces of a large value that lie behind the first segment.

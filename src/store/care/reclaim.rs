@@ -114,7 +114,7 @@ fn walk(arena: &Arena, found: &mut Reclaimable) -> Result<Runs> {
                 &mut found.dead
             } else {
                 match expiry_now(arena, seen.at, header.seq) {
-                    Some(at) if !is_alive(arena, header, at, now) => &mut found.expired,
+                    Some(at) if !is_alive(arena, seen.at, header, at, now) => &mut found.expired,
                     _ => &mut found.live,
                 }
             };

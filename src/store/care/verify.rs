@@ -236,7 +236,7 @@ impl Check<'_, '_, '_> {
             let life = life.or_else(|| expiry_now(self.arena, seen.at, header.seq));
             return match life.filter(|_| holds) {
                 Some(expires_ms) => {
-                    self.current(header, expires_ms, now);
+                    self.current(seen, expires_ms, now);
                     Ok(())
                 }
                 None => self.doubt(seen, now),
@@ -246,7 +246,7 @@ impl Check<'_, '_, '_> {
         let life = header.expires_ms().filter(|_| holds);
         match life {
             None => self.report.debris.add(header),
-            Some(expires_ms) if is_alive(self.arena, header, expires_ms, now) => {
+            Some(expires_ms) if is_alive(self.arena, seen.at, header, expires_ms, now) => {
                 self.suspect(seen, state)
             }
             Some(_) => {}
@@ -254,8 +254,9 @@ impl Check<'_, '_, '_> {
         Ok(())
     }
 
-    fn current(&mut self, header: &Header, expires_ms: u64, now: u64) {
-        match is_alive(self.arena, header, expires_ms, now) {
+    fn current(&mut self, seen: &Seen, expires_ms: u64, now: u64) {
+        let header = &seen.header;
+        match is_alive(self.arena, seen.at, header, expires_ms, now) {
             true => self.report.live.add(header),
             false => self.report.expired.add(header),
         }
@@ -272,7 +273,7 @@ impl Check<'_, '_, '_> {
         let life = expiry_now(arena, seen.at, header.seq);
         let whole = log::is_whole(arena, seen.at, header.seq)?;
         match life {
-            Some(expires_ms) if whole.is_some() => self.current(header, expires_ms, now),
+            Some(expires_ms) if whole.is_some() => self.current(seen, expires_ms, now),
             _ => {
                 let what = match whole {
                     Some(_) => "the expiry of a record does not match its check",
@@ -510,7 +511,7 @@ fn is_lost(arena: &Arena, hash: u64, suspect: &Suspect) -> Result<bool> {
     let Some(header) = log::is_whole(arena, suspect.at, suspect.seq)? else { return Ok(false) };
     let state = segment::state(arena, suspect.segment);
     let alive = expiry_now(arena, suspect.at, suspect.seq)
-        .is_some_and(|expires_ms| is_alive(arena, &header, expires_ms, arena.now_ms()));
+        .is_some_and(|expires_ms| is_alive(arena, suspect.at, &header, expires_ms, arena.now_ms()));
     Ok(alive
         && state.incarnation() == suspect.incarnation
         && matches!(state.kind(), ACTIVE | SEALED)

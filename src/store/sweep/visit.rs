@@ -5,10 +5,13 @@ use super::{count_expired, evict, sync, unless_pinned};
 use crate::arena::{Arena, Count, segment as row, word};
 use crate::error::{Error, Result};
 use crate::index::Slot;
-use crate::log::record::{self, ENDED_MS, FOR_EVER, Header, RUN, TOMBSTONE};
+use crate::key::{Key, Kind};
+use crate::lock;
+use crate::log::record::{self, ENDED_MS, FOR_EVER, Header, OWNER, RUN, TOMBSTONE};
 use crate::log::segment::{self, ACTIVE, DRAINED, Need, SEALED, SWEEPING};
 use crate::log::{self, Lane, Walk, Walked};
 use crate::store::life::{self, Life};
+use crate::store::owner;
 use crate::store::stripe::{Change, Stripe};
 
 /// A lane's segment in which nothing is alive is ended after this long, so that it can be freed.
@@ -155,6 +158,15 @@ fn remember(arena: &Arena, number: u64, task: Task, done: &Outcome, hint: u64, a
     arena.meta.store(at + row::OLDEST_SEEN, waits_for);
 }
 
+/// What is to become of a record.
+enum Fate {
+    Alive,
+    /// Nobody can read it any more.
+    Over,
+    /// The same, but who has its lock from before an end must find that it was ended.
+    InSight,
+}
+
 /// A visit under way.
 struct Visit<'a> {
     arena: &'a Arena,
@@ -165,7 +177,8 @@ struct Visit<'a> {
     /// The clock may be wrong: until then nothing is dropped on its word; 0 = it is trusted.
     doubt_until: u64,
     outcome: Outcome,
-    key: Vec<u8>,
+    /// Key and owner of the record looked at.
+    names: Vec<u8>,
     value: Vec<u8>,
 }
 
@@ -180,7 +193,7 @@ impl<'a> Visit<'a> {
             now,
             doubt_until: if hold > now { hold } else { 0 },
             outcome: Outcome::default(),
-            key: Vec::new(),
+            names: Vec::new(),
             value: Vec::new(),
         }
     }
@@ -204,8 +217,8 @@ impl<'a> Visit<'a> {
         let mut lines = 0;
         while let Some(record) = walk.next() {
             self.outcome.records += 1;
-            self.key.clear();
-            self.key.extend_from_slice(walk.key());
+            self.names.clear();
+            self.names.extend_from_slice(walk.names());
             match self.weigh(&record) {
                 Ok(()) => {}
                 // What was moved is moved; the rest waits for room.
@@ -266,19 +279,23 @@ impl<'a> Visit<'a> {
     /// Decides about one record, under its stripe's latch.
     fn weigh(&mut self, met: &Walked) -> Result<()> {
         let (arena, header) = (self.arena, &met.header);
-        if life::is_flushed(arena, header.seq) {
-            return self.forget(met);
-        }
+        let flushed = life::is_flushed(arena, header.seq);
         if header.is(TOMBSTONE) {
-            return self.weigh_shadow(met, None);
+            // What a flush took along with it needs no shadow.
+            return if flushed { Ok(()) } else { self.weigh_shadow(met, None) };
         }
         let stripe = Stripe::latch(arena, header.hash)?;
         let Some((slot_at, slot)) = stripe.slot_of(header.hash, met.at) else { return Ok(()) };
+        if flushed {
+            stripe.forget_slot(slot_at);
+            return Ok(());
+        }
         // The word itself: a touch may have changed it since the walk read it.
         let word = arena.data.load(met.at + record::EXPIRY_AT);
         let at = record::expiry_ms(word, header.seq);
-        match at.map(|at| (at, life::of(arena, header, at, || self.now))) {
-            Some((at, Life::Over)) if self.doubt_until == 0 || at == ENDED_MS => {
+        let fate = at.map_or(Ok(Fate::Alive), |at| self.fate(header, at))?;
+        match fate {
+            Fate::Over => {
                 let header = Header { expiry: word, ..met.header };
                 self.weigh_shadow(&Walked { header, ..*met }, Some((&stripe, slot_at)))
             }
@@ -287,22 +304,27 @@ impl<'a> Visit<'a> {
                 self.stays(at.filter(|at| *at != 0).map(|at| at.max(self.doubt_until)));
                 Ok(())
             }
-            _ if self.task == Task::Empty => {
-                self.move_live(&stripe, slot_at, slot.frequency(), met, word)
+            Fate::Alive if self.task != Task::Empty && !header.is(OWNER) => {
+                self.weigh_reads(&stripe, slot_at, slot, met, word, at.unwrap_or(0))
             }
-            at => self.weigh_reads(&stripe, slot_at, slot, met, word, at.map_or(0, |(at, _)| at)),
+            _ => self.move_live(&stripe, slot_at, slot.frequency(), met, word),
         }
     }
 
-    /// A record that was flushed goes without a trace: what it shadowed was flushed as well.
-    fn forget(&self, met: &Walked) -> Result<()> {
-        if !met.header.is(TOMBSTONE) {
-            let stripe = Stripe::latch(self.arena, met.header.hash)?;
-            if let Some((slot_at, _)) = stripe.slot_of(met.header.hash, met.at) {
-                stripe.forget_slot(slot_at);
-            }
+    /// What is to become of a record that the index names.
+    fn fate(&self, header: &Header, expires_ms: u64) -> Result<Fate> {
+        let arena = self.arena;
+        if self.doubt_until != 0 {
+            return Ok(if expires_ms == ENDED_MS { Fate::Over } else { Fate::Alive });
         }
-        Ok(())
+        let standing = owner::standing(arena, header, &self.names);
+        let life = life::of(arena, header, expires_ms, &standing, || self.now);
+        if life != Life::Over || header.owner_len == 0 {
+            return Ok(if life == Life::Over { Fate::Over } else { Fate::Alive });
+        }
+        let bytes = &self.names[..header.key_len as usize];
+        let key = Key { bytes, hash: header.hash, kind: Kind::Value };
+        Ok(if lock::is_held(arena, &key)? { Fate::InSight } else { Fate::Over })
     }
 
     /// A live record of a store that is a cache: was it read since it came here?
@@ -366,9 +388,13 @@ impl<'a> Visit<'a> {
             self.append_tombstone(header)?;
         }
         if let Some((stripe, slot_at)) = indexed {
-            stripe.drop_slot(slot_at);
             segment::account(self.arena, met.at, header.lines as u64, false);
-            self.outcome.expired += 1;
+            if header.is(OWNER) {
+                stripe.forget_slot(slot_at);
+            } else {
+                stripe.drop_slot(slot_at);
+                self.outcome.expired += 1;
+            }
         }
         Ok(())
     }
@@ -384,12 +410,15 @@ impl<'a> Visit<'a> {
 
     /// Writes a tombstone in place of a record that only shadows, with its number.
     fn append_tombstone(&mut self, old: &Header) -> Result<()> {
-        let lines = record::lines(self.key.len(), 0);
+        let key = &self.names[..old.key_len as usize];
+        let lines = record::lines(key.len(), 0);
         let lane = self.lane(lines)?;
         let mut header = Header {
             salt: lane.salt(),
             lines: lines as u32,
-            flags: TOMBSTONE,
+            owner_len: 0,
+            owner_seq: 0,
+            flags: TOMBSTONE | old.flags & OWNER,
             copy: record::next_copy(old.copy),
             value_len: 0,
             value_crc: record::value_crc(&[]),
@@ -398,7 +427,7 @@ impl<'a> Visit<'a> {
             shadows_until: self.shadows_until(old),
             ..*old
         };
-        let first = lane.write(&mut header, &self.key, &[]);
+        let first = lane.write(&mut header, key, &[]);
         lane.commit(first, lines);
         Ok(())
     }
@@ -429,7 +458,7 @@ impl<'a> Visit<'a> {
             expiry,
             ..met.header
         };
-        let first = lane.write(&mut header, &self.key, &self.value);
+        let first = lane.write(&mut header, &self.names, &self.value);
         let new = Slot::new(header.hash, lane.offset(), lines, lane.incarnation());
         let change = Change {
             slot_at,
