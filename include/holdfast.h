@@ -1204,6 +1204,20 @@ void holdfast_buffer_free(struct holdfast_buffer *buffer);
 int holdfast_expire(struct holdfast_store *store, uint64_t max_records, uint64_t *expired);
 
 /**
+ * Moves everything that is alive together, wherever something dead lies between, and gives all free
+ * disk space back to the filesystem. Nobody has to call this: space comes back in the background and
+ * before a write would be refused. It is for after a peak, or before a copy of the files.
+ *
+ * Parameters: `given_back`: bytes of the data that are no longer in use; may be NULL.
+ *
+ * Results: HOLDFAST_OK; HOLDFAST_E_SYNC, HOLDFAST_E_IO; HOLDFAST_E_BUSY.
+ * Takes as long as copying what is alive, and waits for the disk; others read and write meanwhile. A
+ * process that dies in here leaves nothing undone that matters. Any thread.
+ */
+int holdfast_compact(struct holdfast_store *store,
+                     uint64_t *given_back);
+
+/**
  * Returns when everything that was acknowledged before, by any process, is on the disk. For
  * HOLDFAST_SYNC_NONE, or before something that must not be ahead of the store.
  *

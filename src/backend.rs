@@ -84,6 +84,7 @@ pub trait Backend: Send + Sync {
     fn range(&self, range: &Range, visit: &mut Visit) -> Result<Page>;
     fn count_keys(&self, prefix: &[u8]) -> Result<u64>;
     fn expire(&self, max_records: u64) -> Result<u64>;
+    fn compact(&self) -> Result<u64>;
     fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired>;
     fn renew(&self, key: &[u8], held: &Held, lease: Option<Duration>) -> Result<bool>;
     fn unlock(&self, key: &[u8], held: &Held) -> Result<bool>;
@@ -214,6 +215,9 @@ impl Backend for Store {
     }
     fn expire(&self, max_records: u64) -> Result<u64> {
         Store::expire(self, max_records)
+    }
+    fn compact(&self) -> Result<u64> {
+        Store::compact(self)
     }
     fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired> {
         Store::lock(self, key, cookie, wait)

@@ -71,10 +71,10 @@ def _sum(counts: object) -> Counts:
 
 SUITES = [
     Suite("build", ["make", "build"], 900, lambda _: Counts(passed=1)),
-    Suite("cargo", ["cargo", "test", "--workspace", "--no-fail-fast"], 600, count_cargo),
+    Suite("cargo", ["cargo", "test", "--workspace", "--no-fail-fast"], 1200, count_cargo),
     Suite("stepkill", [
         "cargo", "test", "-p", "holdfast-tests", "--features", "faults", "--test", "step_kill",
-    ], 600, count_cargo),
+    ], 900, count_cargo),
     Suite("capi", ["tests/capi/run.sh"], 600, count_closing_line),
     Suite("phpt", ["build/php-ext/tests/run.sh"], 600, count_phpt),
     Suite("fpm", ["python3", "tests/fpm/run.py"], 600, count_closing_line),

@@ -225,6 +225,29 @@ pub unsafe extern "C" fn holdfast_expire(
     })
 }
 
+/// Moves everything that is alive together, wherever something dead lies between, and gives all free
+/// disk space back to the filesystem. Nobody has to call this: space comes back in the background and
+/// before a write would be refused. It is for after a peak, or before a copy of the files.
+///
+/// Parameters: `given_back`: bytes of the data that are no longer in use; may be NULL.
+///
+/// Results: HOLDFAST_OK; HOLDFAST_E_SYNC, HOLDFAST_E_IO; HOLDFAST_E_BUSY.
+/// Takes as long as copying what is alive, and waits for the disk; others read and write meanwhile. A
+/// process that dies in here leaves nothing undone that matters. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_compact(
+    store: *mut holdfast_store,
+    given_back: *mut u64,
+) -> c_int {
+    guarded(|| {
+        // SAFETY: a live handle, and NULL or a place for a number, by the rules of the header.
+        let (store, out) =
+            unsafe { (boundary::store(store)?, Out::optional(given_back, "given_back")?) };
+        out.set(store.compact()?);
+        Ok(HOLDFAST_OK)
+    })
+}
+
 /// Returns when everything that was acknowledged before, by any process, is on the disk. For
 /// HOLDFAST_SYNC_NONE, or before something that must not be ahead of the store.
 ///

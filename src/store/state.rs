@@ -106,6 +106,7 @@ fn forget_what_was(arena: &Arena) {
         word::RECOVERY_HORIZON,
         word::NEXT_SWEEP_MS,
         word::NO_ROOM_UNTIL_MS,
+        word::NO_LIFE_UNTIL_MS,
         word::NO_VICTIM_UNTIL_MS,
     ] {
         arena.meta.store(word, 0);

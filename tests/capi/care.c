@@ -139,6 +139,18 @@ int main(void)
     EXPECT(HOLDFAST_OK, holdfast_verify(second, NULL, &checked));
     CHECK(checked.findings == 0);
 
+    /* What was overwritten again and again is no longer in use afterwards. */
+    static char large[50000];
+    for (int i = 0; i < 40; i++)
+        EXPECT(HOLDFAST_OK, holdfast_set(second, S("k"), large, sizeof large, 0, 0, NULL, NULL));
+    uint64_t given_back = 0;
+    EXPECT(HOLDFAST_OK, holdfast_compact(second, &given_back));
+    CHECK(given_back > 20 * sizeof large);
+    EXPECT(HOLDFAST_OK, holdfast_compact(second, NULL));
+    EXPECT(HOLDFAST_OK, holdfast_get(second, S("k"), &value, NULL));
+    CHECK(value.len == sizeof large);
+    HOLDS(second, "other", "whole");
+
     /* A struct of an older, smaller version is written as far as it goes. */
     checked.struct_size = 152;
     EXPECT(HOLDFAST_OK, holdfast_verify(second, NULL, &checked));
