@@ -25,6 +25,8 @@ use crate::sys::peers::Peers;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const HOLD_MS: u64 = 10 * 60 * 1000;
+/// Longer than an opening or closing takes that nothing holds up.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Attaches this process to the store in a directory.
 pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
@@ -303,8 +305,20 @@ impl<'a> Solitude<'a> {
             return Err(no_store(&dir)?);
         }
         let peers = open_peers(&dir)?;
-        if !try_alone(&peers, &dir)? {
-            return Err(Error::Refused { path: path.into(), why: who_is_there(&dir, &peers)? });
+        let begun = Instant::now();
+        while !try_alone(&peers, &dir)? {
+            let pids = who_is_there(&dir, &peers)?;
+            // Nobody by name: somebody comes or goes, or was just forked, and is done in a moment.
+            if !pids.is_empty() || begun.elapsed() > SOON {
+                let who = match pids.len() {
+                    0 => "by a process that is just opening or closing it".into(),
+                    1 => format!("by process {}", pids[0]),
+                    _ => format!("by processes {}", pids.join(", ")),
+                };
+                let why = format!("is open {who}; close it there, or end them, and try again");
+                return Err(Error::Refused { path: path.into(), why });
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
         peers.assume_slot(0);
         Ok(Solitude { alone: Alone { dir, boot, options }, peers })
@@ -339,23 +353,16 @@ impl<'a> Solitude<'a> {
     }
 }
 
-/// Why nobody can be alone now.
-fn who_is_there(dir: &Dir, peers: &Peers) -> Result<String> {
-    let mut pids = Vec::new();
-    if let Some(superblock) = Superblock::read(dir)?
-        && let Some(meta) = map_exact(dir, "meta", superblock.geometry.meta_bytes())?
-    {
-        let slots = 0..superblock.geometry.slots as u32;
-        let pid = |slot: u32| meta.load(superblock.geometry.slot(slot) + slot::PID);
-        let held = slots.filter(|slot| pid(*slot) != 0 && peers.alive(*slot));
-        pids.extend(held.take(20).map(|slot| pid(slot).to_string()));
-    }
-    let who = match pids.len() {
-        0 => "by a process that is just opening or closing it".into(),
-        1 => format!("by process {}", pids[0]),
-        _ => format!("by processes {}", pids.join(", ")),
+/// Process ids of those who have it open, some of them if they are many.
+fn who_is_there(dir: &Dir, peers: &Peers) -> Result<Vec<String>> {
+    let Some(superblock) = Superblock::read(dir)? else { return Ok(Vec::new()) };
+    let Some(meta) = map_exact(dir, "meta", superblock.geometry.meta_bytes())? else {
+        return Ok(Vec::new());
     };
-    Ok(format!("is open {who}; close it there, or end them, and try again"))
+    let slots = 0..superblock.geometry.slots as u32;
+    let pid = |slot: u32| meta.load(superblock.geometry.slot(slot) + slot::PID);
+    let held = slots.filter(|slot| pid(*slot) != 0 && peers.alive(*slot));
+    Ok(held.take(20).map(|slot| pid(slot).to_string()).collect())
 }
 
 /// The one that decides.

@@ -246,10 +246,11 @@ impl Drop for Worker {
 fn a_check_beside_writers_that_are_killed_finds_nothing() {
     let mut rng = Rng::new(seed("check under load"));
     let seconds = size("HOLDFAST_CARE_SECONDS", 6);
-    // So small that it is swept all the time; then so large that it never is.
-    for max_bytes in [24 << 20, 256 << 20] {
+    // So small that it is swept all the time; so large that it never is; and one that evicts.
+    for (max_bytes, evict) in [(24 << 20, false), (256 << 20, false), (9 << 20, true)] {
         let dir = dir();
-        let store = open(dir.path(), &Options { max_bytes: Some(max_bytes), ..small() });
+        let options = Options { max_bytes: Some(max_bytes), evict: Some(evict), ..small() };
+        let store = open(dir.path(), &options);
         let mut workers: Vec<Worker> = (0..4).map(|n| Worker::spawn(dir.path(), n, 1)).collect();
         let (begun, mut checks, mut kills, mut records) = (Instant::now(), 0, 0, 0);
         let mut unreached = 0;

@@ -11,7 +11,7 @@ use super::{
     Amount, Finding, Findings, Look, Meter, Progress, expiry_now, is_alive, is_named, look, source,
     value_holds,
 };
-use crate::arena::{Arena, lane, word};
+use crate::arena::{Arena, lane, segment as row, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::limits::{LINE, STRIPES, SUSPECTS};
@@ -510,6 +510,11 @@ fn is_lost(arena: &Arena, hash: u64, suspect: &Suspect) -> Result<bool> {
     }
     let Some(header) = log::is_whole(arena, suspect.at, suspect.seq)? else { return Ok(false) };
     let state = segment::state(arena, suspect.segment);
+    // What is evicted leaves no record.
+    let row_at = arena.geometry.segment(suspect.segment);
+    if arena.meta.load(row_at + row::EVICTED_UNTIL) != 0 {
+        return Ok(false);
+    }
     let alive = expiry_now(arena, suspect.at, suspect.seq)
         .is_some_and(|expires_ms| is_alive(arena, suspect.at, &header, expires_ms, arena.now_ms()));
     Ok(alive
