@@ -242,6 +242,9 @@ impl<'a> Stripe<'a> {
     /// each key, so that not everybody begins with it.
     #[inline]
     pub(super) fn count(&self, change: i64) {
+        if change == 0 {
+            return;
+        }
         let (used, table) = (self.load(stripe::USED).wrapping_add_signed(change), self.table());
         self.store(stripe::USED, used);
         if change > 0 && (table.is_crowded(used) || table.is_worn(self.load(stripe::LONG_WAYS))) {
