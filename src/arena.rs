@@ -153,7 +153,8 @@ pub(crate) mod segment {
     /// use when it was sealed 16 | lines up to which it has been emptied 16.
     pub(crate) const EXTENT: u64 = 32;
     pub(crate) const ACTIVATION_SEQ: u64 = 40;
-    /// If something here waits for older segments to go: the oldest one when it was last walked.
+    /// If something here waits for older segments to go: the oldest one when it was last walked. Once
+    /// something was evicted: the last number issued before that.
     pub(crate) const OLDEST_SEEN: u64 = 48;
     /// The latest end of life among what was evicted from it, unix ms; 0 = nothing was.
     pub(crate) const EVICTED_UNTIL: u64 = 56;

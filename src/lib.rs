@@ -20,7 +20,7 @@
 //! | 5 | `index` | hash of a key -> where its record is |
 //! | 5 | `log` | records, segments, lanes: append, read, walk |
 //! | 5 | `lock` | session locks: who has them, who waits, fences |
-//! | 6 | `store` | the verbs, and what they need: attach, recover, sweep, sync |
+//! | 6 | `store` | the verbs, and what they need: attach, recover, grow, sweep, sync, take care |
 //! | 7 | [`backend`] | the seam between those who keep sessions and the engine that keeps them |
 //! | 8 | `ffi` | the C ABI: every pointer, length, panic and code is converted there |
 //!
@@ -31,6 +31,12 @@
 //! the `lock` room confirm the fence, appends a record to a lane of the `log`, publishes it by one
 //! store to the slot, and, as the sync mode says, waits for the disk. A read takes nothing and
 //! waits for nobody: it copies, then looks whether anything moved.
+//!
+//! Where space comes from: a segment of the log in which little is alive is emptied, record by record,
+//! by the same path with the same numbers (`store/sweep`), and is free after two rounds of sync.
+//! Where slots come from: a stripe's table is copied into a larger one and one store moves the stripe
+//! there (`store/growth`). What ends a value without touching it, its lifetime, a flush or its owner's
+//! end, is decided in one place (`store/life`).
 //!
 //! # What is deliberately not here
 //!

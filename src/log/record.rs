@@ -25,6 +25,8 @@ pub(crate) const TOMBSTONE: u8 = 1;
 pub(crate) const RUN: u8 = 2;
 /// The value is compressed; see `store/pack.rs`.
 pub(crate) const COMPRESSED: u8 = 4;
+/// What it shadows is only assumed: something may have been evicted before it was written.
+pub(crate) const ASSUMES: u8 = 32;
 /// The record is an owner's own, see `store/owner.rs`: its key is the owner's name.
 pub(crate) const OWNER: u8 = 16;
 // Reserved: 8 packed tombstones, 32 a flush.
@@ -102,6 +104,11 @@ fn check(at_ms: u64, seq: u64) -> u64 {
 pub(crate) fn expiry_ms(word: u64, seq: u64) -> Option<u64> {
     let at = word & ((1 << 48) - 1);
     (word >> 48 == check(at, seq)).then_some(at)
+}
+
+/// Seconds of shadow up to a moment in milliseconds, `u64::MAX` = for ever.
+pub(crate) fn shadow_of_moment(until_ms: u64) -> u32 {
+    if until_ms == u64::MAX { FOR_EVER } else { shadow_of(until_ms.max(1)) }
 }
 
 /// Seconds of shadow that cover a moment in milliseconds (0 = never expires).

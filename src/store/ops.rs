@@ -15,7 +15,7 @@ use crate::index::{Slot, Table, stripe_of};
 use crate::key::{Key, Kind};
 use crate::limits::{LINE, OWNER_TRIES, READ_RETRIES, ROOM_TRIES};
 use crate::lock::{self, Held};
-use crate::log::record::{self, COMPRESSED, Header, OWNER, RUN, TOMBSTONE};
+use crate::log::record::{self, ASSUMES, COMPRESSED, Header, OWNER, RUN, TOMBSTONE};
 use crate::log::segment::{self, Need};
 use crate::log::{self, Lane, Run};
 use crate::options::Ttl;
@@ -495,15 +495,16 @@ pub(super) fn fill(
 ) -> Result<u64> {
     let value = packed.bytes();
     let kind = if key.kind == Kind::Owner { OWNER } else { 0 };
+    let (shadows_until, assumes) = shadow(arena, found, now_ms);
     let mut header = Header {
         key_len: key.bytes.len() as u16,
-        flags: packed.flags | kind,
+        flags: packed.flags | kind | assumes,
         value_len: value.len() as u32,
         hash: key.hash,
         value_crc: packed.crc,
         lines: record::lines(key.bytes.len(), value.len() as u64) as u32,
         user_flags,
-        shadows_until: shadow(arena, found, now_ms),
+        shadows_until,
         ..Header::default()
     };
     let Some(tie) = tie else {
@@ -524,13 +525,14 @@ pub(super) fn bury(
     found: &Found,
     now_ms: u64,
 ) -> Result<u64> {
+    let (shadows_until, assumes) = shadow(arena, found, now_ms);
     let header = Header {
         key_len: key.bytes.len() as u16,
-        flags: TOMBSTONE,
+        flags: TOMBSTONE | assumes,
         hash: key.hash,
         value_crc: record::value_crc(&[]),
         lines: record::lines(key.bytes.len(), 0) as u32,
-        shadows_until: shadow(arena, found, now_ms),
+        shadows_until,
         ..Header::default()
     };
     write(arena, stripe, key, key.bytes, &[], header, 0, found, None)
@@ -543,14 +545,16 @@ pub(super) fn end_in_place(arena: &Arena, current: &Current) {
     segment::look_again(arena, current.slot.offset());
 }
 
-/// Until when an older version of this key could come back if the new record were dropped.
-fn shadow(arena: &Arena, found: &Found, now_ms: u64) -> u32 {
+/// Until when an older version of this key could come back if the new record were dropped; and the
+/// flag that says so if that is only assumed.
+fn shadow(arena: &Arena, found: &Found, now_ms: u64) -> (u32, u8) {
+    let horizon = arena.meta.load(word::RECOVERY_HORIZON);
     let own = match found {
         // One that was evicted may have been there.
         Found::Absent => match sweep::evict_horizon(arena) {
-            u64::MAX => record::FOR_EVER,
-            until if until > now_ms => record::shadow_of(until),
-            _ => 0,
+            until if until <= now_ms => 0,
+            until if horizon <= now_ms => return (record::shadow_of_moment(until), ASSUMES),
+            until => record::shadow_of_moment(until),
         },
         Found::Present(current) if life::is_flushed(arena, current.header.seq) => 0,
         Found::Present(current) => {
@@ -558,12 +562,7 @@ fn shadow(arena: &Arena, found: &Found, now_ms: u64) -> u32 {
         }
         Found::Damaged { .. } => record::FOR_EVER,
     };
-    let horizon = arena.meta.load(word::RECOVERY_HORIZON);
-    match horizon {
-        u64::MAX => record::FOR_EVER,
-        h if h > now_ms => own.max(record::shadow_of(h)),
-        _ => own,
-    }
+    (if horizon > now_ms { own.max(record::shadow_of_moment(horizon)) } else { own }, 0)
 }
 
 /// The one way into the log and the index. A tombstone empties the slot, all else fills it.

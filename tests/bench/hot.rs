@@ -10,7 +10,9 @@ fn key(i: u64) -> Vec<u8> {
 }
 
 fn fill(store: &Store, keys: std::ops::Range<u64>, value: &[u8]) {
-    keys.for_each(|i| drop(store.set(&key(i), value, 0, HOUR).expect("set")));
+    for i in keys {
+        store.set(&key(i), value, 0, HOUR).expect("set");
+    }
 }
 
 /// All keys are replaced by others, one by one, several times.

@@ -9,15 +9,20 @@
 //! What is evicted leaves no record, but its old one may come back after a power loss until its
 //! segment is durably free. Until then whoever writes a key that seems to be new assumes an older
 //! version of it, and whoever deletes an absent key leaves a tombstone: the *horizon* says how long.
+//! Such an assumption ends when every segment from which something was evicted before the write is
+//! free: so in a cache that evicts all the time, what is evicted leaves no tombstones.
 
 use super::visit::{self, Budget, Outcome, Task};
 use super::{Age, choose};
 use crate::arena::{Arena, segment as row, word};
 use crate::error::Result;
-use crate::log::segment::{self, SEALED};
+use crate::log::segment::{self, FREE, SEALED};
 
 /// One part of so many of what is alive is to be what was written lately.
 const FRESH_PARTS: u64 = 10;
+/// In `word::VICTIM`: the eviction began it, and ends it. Whoever moved the rest instead would take
+/// to the second queue what nobody reads.
+pub(super) const BEGUN: u64 = 1 << 62;
 /// The end of a life that has none, unix ms.
 const NEVER: u64 = (1 << 48) - 1;
 
@@ -28,10 +33,15 @@ pub(super) fn is_crowded(arena: &Arena) -> bool {
 
 /// Evicts from the oldest segment, or a part of it; `None` if there is none to be had.
 pub(super) fn evict(arena: &Arena, budget: Budget) -> Result<Option<Outcome>> {
-    match next(arena)? {
-        Some(number) => visit::visit(arena, number, Task::Evict, &Age::later(), budget),
-        None => Ok(None),
-    }
+    let begun = arena.meta.load(word::VICTIM).checked_sub(1);
+    let begun = begun.map(|begun| begun & !BEGUN).filter(|at| choose::is_movable(arena, *at));
+    let Some(number) = begun.map_or_else(|| next(arena), |at| Ok(Some(at)))? else {
+        return Ok(None);
+    };
+    let done = visit::visit(arena, number, Task::Evict, &Age::later(), budget)?;
+    let rest = done.as_ref().is_some_and(|outcome| !outcome.ended && !outcome.no_room);
+    arena.meta.store(word::VICTIM, if rest { (number | BEGUN) + 1 } else { 0 });
+    Ok(done)
 }
 
 /// The oldest segment of the queue that is too long.
@@ -70,11 +80,25 @@ pub(in crate::store) fn horizon(arena: &Arena) -> u64 {
     }
 }
 
-/// Notes that a value with this end of life is about to be dropped from a segment.
+/// Notes for every segment that something may have been moved out of it: from now on what was moved
+/// may be evicted. Called when a store becomes a cache.
+pub(in crate::store) fn begin(arena: &Arena) {
+    for number in 0..arena.geometry.segments {
+        if segment::state(arena, number).kind() != FREE {
+            raise(arena, number, 0);
+        }
+    }
+}
+
+/// Notes that a value with this end of life is about to be dropped or moved from a segment.
 pub(super) fn raise(arena: &Arena, number: u64, expires_ms: u64) {
     let until = if expires_ms == 0 { NEVER } else { expires_ms.min(NEVER) };
     let at = arena.geometry.segment(number) + row::EVICTED_UNTIL;
-    if arena.meta.load(at) >= until {
+    let before = arena.meta.load(at);
+    if before == 0 {
+        let begun_at = arena.geometry.segment(number) + row::OLDEST_SEEN;
+        arena.meta.store(begun_at, arena.meta.load(word::SEQ));
+    } else if before >= until {
         return;
     }
     arena.meta.max(at, until);
@@ -86,6 +110,16 @@ pub(super) fn raise(arena: &Arena, number: u64, expires_ms: u64) {
             return;
         }
     }
+}
+
+/// Whatever was evicted before a record with a number up to this one is durably gone.
+pub(super) fn settled_until(arena: &Arena) -> u64 {
+    let now = arena.meta.load(word::SEQ);
+    (0..arena.geometry.segments)
+        .map(|number| arena.geometry.segment(number))
+        .filter(|at| arena.meta.load(at + row::EVICTED_UNTIL) != 0)
+        .map(|at| arena.meta.load(at + row::OLDEST_SEEN))
+        .fold(now, u64::min)
 }
 
 /// Lowers the horizon to what the segments say, after some became free.

@@ -33,7 +33,7 @@ use crate::sys::{clock, latch};
 use choose::Age;
 use visit::{Budget, Outcome, Task};
 
-pub(super) use evict::horizon as evict_horizon;
+pub(super) use evict::{begin as begin_to_evict, horizon as evict_horizon};
 pub(super) use free::{advance, give_back, zero};
 
 /// After a vain attempt to make room the next ones fail at once for this long.
@@ -112,7 +112,9 @@ fn is_promising(arena: &Arena, number: u64, now: u64, age: &Age) -> bool {
     arena.meta.load(at + row::NEXT_LOOK_MS) <= now
         // Negative: changes overtook the walk that counted.
         || segment::live_hint(arena, number) as i64 <= 0
-        || (waits_for != u64::MAX && waits_for != age.oldest_beside(number))
+        || (waits_for != u64::MAX
+            && waits_for != age.oldest_beside(number)
+            && arena.meta.load(at + row::EVICTED_UNTIL) == 0)
 }
 
 /// What one step of emptying came to.
@@ -130,6 +132,9 @@ enum Step {
 fn step(arena: &Arena, parts: u64, budget: Budget) -> Result<Step> {
     let least = (segment::capacity(arena) / parts).max(1);
     let begun = arena.meta.load(word::VICTIM).checked_sub(1);
+    if arena.evicts() && begun.is_some_and(|begun| begun & evict::BEGUN != 0) {
+        return evict_step(arena, budget);
+    }
     let next = begun
         .filter(|number| choose::is_movable(arena, *number))
         .or_else(|| choose::victim(arena, least));

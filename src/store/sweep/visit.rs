@@ -1,5 +1,7 @@
 //! One segment: each record in it is dropped, kept, or appended again elsewhere.
 
+use std::cell::OnceCell;
+
 use super::choose::{self, Age};
 use super::{count_expired, evict, sync, unless_pinned};
 use crate::arena::{Arena, Count, segment as row, word};
@@ -7,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::index::Slot;
 use crate::key::{Key, Kind};
 use crate::lock;
-use crate::log::record::{self, ENDED_MS, FOR_EVER, Header, OWNER, RUN, TOMBSTONE};
+use crate::log::record::{self, ASSUMES, ENDED_MS, FOR_EVER, Header, OWNER, RUN, TOMBSTONE};
 use crate::log::segment::{self, ACTIVE, DRAINED, Need, SEALED, SWEEPING};
 use crate::log::{self, Lane, Walk, Walked};
 use crate::store::life::{self, Life};
@@ -154,8 +156,10 @@ fn remember(arena: &Arena, number: u64, task: Task, done: &Outcome, hint: u64, a
     if let Some(next) = done.next_look_ms {
         arena.meta.min(at + row::NEXT_LOOK_MS, next);
     }
-    let waits_for = if done.waits { age.oldest_beside(number) } else { u64::MAX };
-    arena.meta.store(at + row::OLDEST_SEEN, waits_for);
+    if arena.meta.load(at + row::EVICTED_UNTIL) == 0 {
+        let waits_for = if done.waits { age.oldest_beside(number) } else { u64::MAX };
+        arena.meta.store(at + row::OLDEST_SEEN, waits_for);
+    }
 }
 
 /// What is to become of a record.
@@ -176,6 +180,7 @@ struct Visit<'a> {
     now: u64,
     /// The clock may be wrong: until then nothing is dropped on its word; 0 = it is trusted.
     doubt_until: u64,
+    settled_until: OnceCell<u64>,
     outcome: Outcome,
     /// Key and owner of the record looked at.
     names: Vec<u8>,
@@ -192,6 +197,7 @@ impl<'a> Visit<'a> {
             age,
             now,
             doubt_until: if hold > now { hold } else { 0 },
+            settled_until: OnceCell::new(),
             outcome: Outcome::default(),
             names: Vec::new(),
             value: Vec::new(),
@@ -251,12 +257,22 @@ impl<'a> Visit<'a> {
         }
     }
 
+    fn settled_until(&self) -> u64 {
+        *self.settled_until.get_or_init(|| evict::settled_until(self.arena))
+    }
+
     /// Until when dropping this record could bring an older version back, unix seconds as records
     /// have them. A copy that was deleted in place hides the record that it was copied from, whose
     /// life nobody knows any more.
     fn shadows_until(&self, header: &Header) -> u32 {
         let ended = header.expires_ms() == Some(ENDED_MS);
-        if ended && header.copy != 0 { FOR_EVER } else { header.shadows_until }
+        if ended && header.copy != 0 {
+            FOR_EVER
+        } else if header.is(ASSUMES) && header.seq <= self.settled_until() {
+            0
+        } else {
+            header.shadows_until
+        }
     }
 
     /// The same in unix ms.
@@ -350,11 +366,8 @@ impl<'a> Visit<'a> {
             self.stays(None);
             return Ok(());
         }
-        // A copy hides the record that it was copied from as well.
-        let own = if header.copy == 0 { 0 } else { record::shadow_of(expires_ms) };
-        let shadow = Header { shadows_until: header.shadows_until.max(own), ..*header };
-        if !self.is_droppable(&shadow) {
-            self.append_tombstone(&shadow)?;
+        if !self.is_droppable(header) {
+            self.append_tombstone(header)?;
         }
         evict::raise(arena, self.number, expires_ms);
         stripe.drop_slot(slot_at);
@@ -452,6 +465,11 @@ impl<'a> Visit<'a> {
         }
         let lines = met.header.lines as u64;
         let lane = self.lane(lines)?;
+        if arena.evicts() {
+            // The copy may be evicted before this segment is free.
+            let expires_ms = record::expiry_ms(expiry, met.header.seq).unwrap_or(0);
+            evict::raise(arena, self.number, expires_ms);
+        }
         let mut header = Header {
             salt: lane.salt(),
             copy: record::next_copy(met.header.copy),
