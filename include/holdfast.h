@@ -37,8 +37,12 @@
  * sync; with the third it may. In all of them a value that is returned is whole, has passed its
  * checksum, and belongs to the key asked for. In doubt a call fails; it never succeeds with nothing.
  *
- * The size of a store is bounded (max_bytes). A full store refuses new values with HOLDFAST_E_FULL
- * and keeps what it has. What has expired is found and its space used again without any call.
+ * The size of a store is bounded (max_bytes). Seven eighths of it may be alive; a store that is full
+ * refuses new values with HOLDFAST_E_FULL, keeps what it has, and still takes new values of the
+ * same size for old ones, and deletes. (One made with HOLDFAST_EVICT is a cache and drops old values
+ * that nobody reads instead.) What has expired, or was replaced, is found and its space used again
+ * without any call: in the background, and by a small share of the work of each write while little
+ * is free.
  *
  *
  * 2. A FIRST PROGRAM
@@ -152,7 +156,7 @@
  * Nothing is bound to the thread that made it, except the sentence of holdfast_last_error().
  *
  * The library starts a thread in your process (named "holdfast", all signals blocked) at the first
- * write after a while: it syncs in periodic mode and reclaims what has expired. It ends when there
+ * write after a while: it syncs in periodic mode, reclaims what has expired and moves what is alive together. It ends when there
  * is nothing to do, at the latest with the last holdfast_close(), which waits for it.
  * HOLDFAST_NO_THREAD forbids it.
  *
@@ -192,7 +196,7 @@
  *   --inplace, "> data"), or the medium fails to give a page, the next access kills the process
  *   with SIGBUS; no library can turn that into an error without taking over your signal handlers.
  *   A full disk does not: space is allocated before it is touched. Do not replace, restore or copy
- *   the files while a process has the store open; stop all, then do it.
+ *   the files while a process has the store open: that is what holdfast_backup() is for.
  * - Deleting the directory under running processes: they go on with what they have mapped until
  *   they close it; a new open makes or finds another store.
  * - Owner and mode: a directory of your own with mode 0700, or of a group with mode 2770. One that
