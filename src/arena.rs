@@ -87,6 +87,8 @@ pub(crate) mod word {
     /// Growth that waits for the next opener who is alone: 0 = none.
     pub(crate) const PENDING_MAX_BYTES: u64 = 0x608;
     pub(crate) const PENDING_MAX_PROCESSES: u64 = 0x610;
+    /// What this flush and older ones took along was swept out of all segments.
+    pub(crate) const FLUSH_SWEPT: u64 = 0x618;
     // One line that every operation reads and hardly anything writes: what `super` says of the
     // options in force and of flushes, see `store::state`.
     /// What has this number or an older one is gone.

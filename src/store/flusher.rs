@@ -225,7 +225,15 @@ fn tick(arena: &Arena, flusher: &Flusher) -> bool {
     } else {
         arena.meta.swap(word::DIRTY, CLEAN);
     }
-    if sweep_is_due(arena) {
+    let flushed = arena.meta.load(word::FLUSH_SEQ);
+    if flushed > arena.meta.load(word::FLUSH_SWEPT) {
+        // All of it, but the next round is not to be late.
+        let until = clock::mono_ms() + arena.sync_interval_ms().min(1000) / 2;
+        let stop = || flusher.stop.load(Ordering::Acquire) || clock::mono_ms() > until;
+        if sweep::expire_until(arena, stop).is_ok() && !stop() {
+            arena.meta.store(word::FLUSH_SWEPT, flushed);
+        }
+    } else if sweep_is_due(arena) {
         // All of it within a minute, in small steps.
         let keys = arena.meta.load(word::KEYS) as i64;
         let _ = sweep::expire(arena, SWEEP_RECORDS.max(keys.max(0) as u64 / SWEEP_PARTS));

@@ -529,3 +529,35 @@ fn ten_thousand_owners_stay_with_their_values_while_all_of_it_moves() {
     check(&open(&copy, &Options::default()));
     std::fs::remove_dir_all(&copy).expect("the copy goes");
 }
+
+/// A cache gives up what nobody reads. Not owners, while they have values; nor what was ended while
+/// somebody works on it, however large it is.
+#[test]
+fn a_cache_keeps_owners_and_what_was_ended_under_a_lock() {
+    let dir = memory_dir();
+    let options = Options {
+        max_bytes: Some(4 << 20),
+        max_value_bytes: Some(200_000),
+        evict: Some(true),
+        ..small()
+    };
+    let store = open(dir.path(), &options);
+    done(store.write(b"read", b"often", &of(ANNA, Ttl::Never)));
+    for (key, len) in [(&b"small"[..], 100), (b"large", 150_000)] {
+        done(store.write(key, &content(1, len), &of(b"bob", Ttl::Never)));
+    }
+    let held = [lock(&store, b"small"), lock(&store, b"large")];
+    store.end_owner(b"bob").unwrap();
+    for i in 0..20_000u64 {
+        assert!(has(&store, b"read") && read(&store, b"read").is_some(), "after {i}");
+        done(store.set(&i.to_le_bytes(), &content(i, 1_000), 0, Ttl::Never));
+    }
+    assert!(store.stats().unwrap().evicted > 10_000);
+    for (key, held) in [&b"small"[..], b"large"].into_iter().zip(&held) {
+        let how = Write { held: Some(held), ..Write::default() };
+        assert_eq!(store.write(key, b"back", &how).unwrap(), Stored::Lost);
+        assert!(store.unlock(key, held).unwrap());
+    }
+    assert_eq!(keys_of(&store, ANNA), [b"read".to_vec()]);
+    assert_eq!(store.verify(&mut |_, _| true).unwrap().findings_total, 0);
+}

@@ -76,6 +76,11 @@ pub(super) fn expire(arena: &Arena, budget: u64) -> Result<u64> {
     Ok(lap(arena, budget, Lap::Hinted, || false)?.expired)
 }
 
+/// Drops all that has expired, wherever the hints promise something, until it is time to stop.
+pub(super) fn expire_until(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
+    lap(arena, u64::MAX, Lap::Hinted, stop).map(drop)
+}
+
 /// Looks at segment after segment from where the last lap ended.
 fn lap(arena: &Arena, budget: u64, which: Lap, enough: impl Fn() -> bool) -> Result<Gain> {
     let now = arena.now_ms();

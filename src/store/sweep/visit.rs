@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 use crate::index::Slot;
 use crate::key::{Key, Kind};
 use crate::lock;
-use crate::log::record::{self, ASSUMES, ENDED_MS, FOR_EVER, Header, OWNER, RUN, TOMBSTONE};
+use crate::log::record::{
+    self, ASSUMES, COMPRESSED, ENDED_MS, FOR_EVER, Header, OWNER, RUN, TOMBSTONE,
+};
 use crate::log::segment::{self, ACTIVE, DRAINED, Need, SEALED, SWEEPING};
 use crate::log::{self, Lane, Walk, Walked};
 use crate::store::life::{self, Life};
@@ -315,6 +317,16 @@ impl<'a> Visit<'a> {
                 let header = Header { expiry: word, ..met.header };
                 self.weigh_shadow(&Walked { header, ..*met }, Some((&stripe, slot_at)))
             }
+            Fate::InSight if self.task != Task::Reap || header.is(RUN) => {
+                match self.keep_in_sight(&stripe, slot_at, met, word) {
+                    Err(Error::Full(_) | Error::NoSpace(_)) if self.task == Task::Reap => {
+                        self.outcome.live_lines += header.lines as u64;
+                        self.stays(None);
+                        Ok(())
+                    }
+                    done => done,
+                }
+            }
             _ if self.task == Task::Reap => {
                 self.outcome.live_lines += header.lines as u64;
                 self.stays(at.filter(|at| *at != 0).map(|at| at.max(self.doubt_until)));
@@ -463,19 +475,47 @@ impl<'a> Visit<'a> {
             self.stays(None);
             return Ok(());
         }
-        let lines = met.header.lines as u64;
+        self.replace(stripe, slot_at, reads, met, Header { expiry, ..met.header })
+    }
+
+    /// What was ended but must still be found so needs its names and nothing else.
+    fn keep_in_sight(
+        &mut self,
+        stripe: &Stripe,
+        slot_at: u64,
+        met: &Walked,
+        word: u64,
+    ) -> Result<()> {
+        self.value.clear();
+        let header = Header {
+            flags: met.header.flags & !(RUN | COMPRESSED),
+            lines: record::lines(met.header.names_len(), 0) as u32,
+            value_len: 0,
+            value_crc: record::value_crc(&[]),
+            expiry: word,
+            ..met.header
+        };
+        self.replace(stripe, slot_at, 0, met, header)
+    }
+
+    /// Appends a record in place of another, with its number, and lets the index name it.
+    fn replace(
+        &mut self,
+        stripe: &Stripe,
+        slot_at: u64,
+        reads: u64,
+        met: &Walked,
+        header: Header,
+    ) -> Result<()> {
+        let (arena, lines) = (self.arena, header.lines as u64);
         let lane = self.lane(lines)?;
         if arena.evicts() {
             // The copy may be evicted before this segment is free.
-            let expires_ms = record::expiry_ms(expiry, met.header.seq).unwrap_or(0);
+            let expires_ms = record::expiry_ms(header.expiry, header.seq).unwrap_or(0);
             evict::raise(arena, self.number, expires_ms);
         }
-        let mut header = Header {
-            salt: lane.salt(),
-            copy: record::next_copy(met.header.copy),
-            expiry,
-            ..met.header
-        };
+        let mut header =
+            Header { salt: lane.salt(), copy: record::next_copy(met.header.copy), ..header };
         let first = lane.write(&mut header, &self.names, &self.value);
         let new = Slot::new(header.hash, lane.offset(), lines, lane.incarnation());
         let change = Change {
@@ -489,7 +529,7 @@ impl<'a> Visit<'a> {
         lane.commit(first, lines);
         stripe.publish(&change);
         stripe.disarm();
-        segment::account(arena, met.at, lines, false);
+        segment::account(arena, met.at, met.header.lines as u64, false);
         segment::account(arena, change.record_at, lines, true);
         Ok(())
     }
