@@ -530,6 +530,11 @@ pub(crate) fn run_length(arena: &Arena, segment: u64) -> u64 {
     (extent & 0xff_ffff).clamp(1, arena.geometry.segments - segment)
 }
 
+/// Does a value that fills whole segments start here?
+pub(crate) fn is_run(arena: &Arena, segment: u64) -> bool {
+    extent(arena, segment) & 0xff_ffff != 0
+}
+
 fn extent(arena: &Arena, segment: u64) -> u64 {
     arena.meta.load(arena.geometry.segment(segment) + segment::EXTENT)
 }

@@ -538,6 +538,14 @@ pub(super) fn bury(
     write(arena, stripe, key, key.bytes, &[], header, 0, found, None)
 }
 
+/// The same whatever is there: for a repair, which takes the record away.
+pub(super) fn bury_key(arena: &Arena, key: &Key) -> Result<()> {
+    with_room(arena, Wanted::LITTLE, || {
+        let stripe = Stripe::latch(arena, key.hash)?;
+        bury(arena, &stripe, key, &stripe.find(key), arena.now_ms()).map(drop)
+    })
+}
+
 /// Ends the life of a record where it lies, by one store, for who has no room for a tombstone.
 pub(super) fn end_in_place(arena: &Arena, current: &Current) {
     let ended = record::expiry_word(record::ENDED_MS, current.header.seq);

@@ -387,12 +387,7 @@ impl Store {
         arena.check_sync()?;
         let key = Key::of_owner(owner, &arena.hash)?;
         let had = record_of(arena, &key).map_or(true, |record| record.is_some());
-        let known_ms = match arena.lifetime_ms(crate::options::Ttl::Never) {
-            0 => END_IS_KNOWN_MS,
-            max => END_IS_KNOWN_MS.min(max),
-        };
-        write(arena, &key, Expect::Any, ENDED | ENDING, arena.now_ms() + known_ms)?;
-        finish(arena, owner)?;
+        end(arena, owner)?;
         sync::wait_durable(arena)?;
         // A search for room would find some now.
         for vain_until in [word::NO_ROOM_UNTIL_MS, word::NO_LIFE_UNTIL_MS] {
@@ -401,6 +396,17 @@ impl Store {
         flusher::changed(&self.attached.arena, &self.attached.flusher)?;
         Ok(had)
     }
+}
+
+/// Ends everything of an owner; durable with the next sync.
+pub(super) fn end(arena: &Arena, owner: &[u8]) -> Result<()> {
+    let key = Key::of_owner(owner, &arena.hash)?;
+    let known_ms = match arena.lifetime_ms(crate::options::Ttl::Never) {
+        0 => END_IS_KNOWN_MS,
+        max => END_IS_KNOWN_MS.min(max),
+    };
+    write(arena, &key, Expect::Any, ENDED | ENDING, arena.now_ms() + known_ms)?;
+    finish(arena, owner)
 }
 
 fn owner_in<'a>(header: &Header, record: &'a [u8]) -> &'a [u8] {

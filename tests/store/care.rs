@@ -896,7 +896,9 @@ fn a_backup_can_die_at_each_step_and_holds_nobody_up() {
         for i in 0..60u32 {
             set(&store, &key(i % 3), &content(i as u64, 15_000), Ttl::Never);
         }
-        (0..3).for_each(|i| drop(set(&store, &key(i), &value(i), Ttl::Never)));
+        for i in 0..3 {
+            set(&store, &key(i), &value(i), Ttl::Never);
+        }
     }
     healthy(&store);
     println!("backup: {n} steps, {complete} complete");
@@ -940,4 +942,65 @@ fn a_repair_can_die_at_each_step_and_is_run_again() {
         println!("repair, log alone {log_only}: {n} steps, {turns} deaths");
         assert!(n > 50);
     }
+}
+
+#[test]
+fn an_owner_that_was_ended_does_not_come_back_with_a_repair_or_a_backup() {
+    for (log_only, backup) in [(false, false), (true, false), (false, true)] {
+        let (_dir, path, place) = store_and_place();
+        let store = filled(&path, 20);
+        let long_name = "a key so long that it does not fit into the small room ".repeat(12);
+        for key in [b"session 1".as_slice(), long_name.as_bytes()] {
+            set(&store, key, b"of the owner", Ttl::Never);
+            let tied = store.set_owner(key, b"user:anna", None);
+            assert!(matches!(tied, Ok(Stored::Done(_))), "{tied:?}");
+        }
+        set(&store, b"session 2", b"of another", Ttl::Never);
+        store.set_owner(b"session 2", b"user:bea", None).expect("tied");
+        assert!(store.end_owner(b"user:anna").expect("ended"));
+        let there = |store: &Store, key: &[u8]| get(store, key).is_some();
+        assert!(!there(&store, b"session 1") && there(&store, b"session 2"));
+        healthy(&store);
+        // The newest record of the owner, and one of its values.
+        flip(&path.join("data"), record_of(&path, b"user:anna") + 48);
+        if !log_only {
+            let at = record_of(&path, long_name.as_bytes()) + 64 + long_name.len() as u64;
+            flip(&path.join("data"), at + 16);
+        }
+        let from = if backup {
+            let made = store.backup(&place, true, &mut |_, _| true).expect("backup");
+            assert!(made.complete);
+            place
+        } else {
+            drop(store);
+            if log_only {
+                std::fs::remove_file(path.join("index")).unwrap();
+            }
+            assert!(repair(&path, false).pieces_dropped >= 1);
+            path
+        };
+        let store = open(&from, &Options::default());
+        let now = ["session 1", &long_name].map(|key| there(&store, key.as_bytes()));
+        assert_eq!(now, [false, false], "log only {log_only}, backup {backup}");
+        assert!(there(&store, b"session 2"));
+        whole_but(&store, 20, &[]);
+        set(&store, b"session 1", b"new", Ttl::Never);
+        store.set_owner(b"session 1", b"user:anna", None).expect("tied");
+        assert!(there(&store, b"session 1"), "a new login lives");
+        healthy(&store);
+    }
+}
+
+#[test]
+fn a_lost_value_that_had_expired_hides_what_it_hid() {
+    let dir = memory_dir();
+    let store = filled(dir.path(), 20);
+    set(&store, &key(3), &content(88, 700), Ttl::Millis(1));
+    std::thread::sleep(Duration::from_millis(5));
+    drop(store);
+    flip(&dir.path().join("data"), record_of(dir.path(), &key(3)) + 300);
+    assert_eq!(repair(dir.path(), false).keys_deleted, 1);
+    let store = open(dir.path(), &Options::default());
+    assert!(get(&store, &key(3)).is_none(), "the value before came back");
+    whole_but(&store, 20, &[3]);
 }

@@ -497,6 +497,30 @@ fn a_record_whose_expiry_was_torn_off_loses_to_the_one_before() {
     assert_eq!(get(&store, b"k").as_deref(), Some(&b"older"[..]));
 }
 
+/// Deletions are kept until nothing older is left anywhere. A value that fills segments is never
+/// moved, so one that lives on would keep all of them for ever: it has one key, and only the
+/// deletions of that key have to wait for it.
+#[test]
+fn a_large_value_that_lives_on_does_not_fill_the_store_with_deletions() {
+    let dir = memory_dir();
+    let options = Options { thread: false, ..tiny(&HandClock::new()) };
+    let store = open(dir.path(), &options);
+    let large = content(7, 40_000);
+    set(&store, b"large", &large, Ttl::Never);
+    set(&store, b"large and gone", &large, Ttl::Never);
+    assert!(matches!(store.delete(b"large and gone", None, None), Ok(Stored::Done(_))));
+    for i in 0..20_000u32 {
+        set(&store, &i.to_le_bytes(), b"soon deleted", Ttl::Never);
+        let deleted = store.delete(&i.to_le_bytes(), None, None);
+        assert!(matches!(deleted, Ok(Stored::Done(_))), "{i}: {deleted:?}");
+    }
+    drop(store);
+    let store = rebuilt(dir.path(), &options);
+    assert!(get(&store, b"large").as_deref() == Some(&large[..]));
+    let gone = |key: &[u8]| get(&store, key).is_none();
+    assert!(gone(b"large and gone") && (0..20_000u32).all(|i| gone(&i.to_le_bytes())));
+}
+
 #[test]
 fn a_newer_format_is_refused_with_both_versions() {
     let dir = dir();

@@ -15,7 +15,7 @@ use super::{Amount, Look, Meter, Progress, expiry_now, is_named, look, source, v
 use crate::arena::{Arena, lane};
 use crate::error::{Error, Result};
 use crate::limits::{BACKUP_TRIES, COPY_STEP, LINE};
-use crate::log::record::{self, EXPIRY_AT, FOR_EVER, Header, RUN, TOMBSTONE};
+use crate::log::record::{self, EXPIRY_AT, FOR_EVER, Header, OWNER, RUN, TOMBSTONE};
 use crate::log::segment::{self, DRAINED, FREE, State, ZEROED};
 use crate::log::{Image, Seen, Source};
 use crate::store::superblock::Superblock;
@@ -294,7 +294,9 @@ impl<'a> Copy<'a> {
         self.report.damaged += 1;
         let key = self.image.key(seen).to_vec();
         let mut gone = Header {
-            flags: TOMBSTONE,
+            flags: TOMBSTONE | seen.header.flags & OWNER,
+            owner_len: 0,
+            owner_seq: 0,
             value_len: 0,
             lines: record::lines(key.len(), 0) as u32,
             value_crc: record::value_crc(&[]),
@@ -302,7 +304,7 @@ impl<'a> Copy<'a> {
             shadows_until: FOR_EVER,
             ..seen.header
         };
-        let mut room = [0; record::ENCODED];
+        let mut room = [0; record::ENCODED_MAX];
         let (first, rest) = gone.encode(&key, &mut room);
         self.image.set_bytes(seen.at + 8, rest);
         self.image.set_word(seen.at, first);

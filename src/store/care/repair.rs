@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{Finding, Findings, Meter, Progress, value_holds, verify};
 use crate::arena::{Arena, lane, segment as row, word};
 use crate::error::{Error, Result};
-use crate::index::{self, Slot, Table};
+use crate::index::{Slot, Table};
 use crate::key::{Key, KeyHash};
 use crate::limits::{KEY_MAX, LINE, STRIPES};
 use crate::log::record;
@@ -21,8 +21,8 @@ use crate::log::segment::{self, ACTIVE, DRAINED, FREE, ZEROED};
 use crate::log::{Image, Run, Seen, Source};
 use crate::options::Options;
 use crate::store::attach::{self, Solitude};
-use crate::store::ops;
 use crate::store::superblock::Superblock;
+use crate::store::{ops, owner};
 use crate::sys::dir::Dir;
 use crate::sys::disk::{FileKind, RealDisk};
 use crate::sys::map::Map;
@@ -93,8 +93,8 @@ struct Piece {
     at: u64,
     len: u64,
     reason: Reason,
-    /// Its key, if that is certain, and if the index led to it.
-    key: Option<Vec<u8>>,
+    /// What it was stored under, if that is certain and the index led to it.
+    key: Option<Name>,
 }
 
 #[derive(Default)]
@@ -137,7 +137,8 @@ pub(super) fn repair(
                 plan.found.list.iter().for_each(|f| found.add(f.clone()));
             }
             if !options.dry_run && damaged {
-                plan.carry_out(&arena.dir, &arena.data, Some(&arena), &superblock, &mut report)?;
+                plan.prepare(&arena.dir, &arena.data, &superblock, &mut report)?;
+                plan.drop_pieces(&arena)?;
                 // Without it the next opener rebuilds, whoever that is.
                 arena.dir.remove("meta")?;
                 arena.dir.sync()?;
@@ -156,9 +157,11 @@ pub(super) fn repair(
             };
             plan.found.list.iter().for_each(|f| found.add(f.clone()));
             if !options.dry_run {
-                plan.carry_out(solitude.dir(), &data, None, &superblock, &mut report)?;
+                plan.prepare(solitude.dir(), &data, &superblock, &mut report)?;
                 drop(data);
-                attach::close_cleanly(&solitude.make_ready()?)?;
+                let arena = solitude.make_ready()?;
+                plan.drop_pieces(&arena)?;
+                attach::close_cleanly(&arena)?;
             }
             plan.summarise(&mut report);
             report.rebuilt = true;
@@ -322,8 +325,10 @@ impl<'a> Survey<'a> {
         &self.named[first..end.max(first)]
     }
 
-    fn is_named(&self, at: u64) -> bool {
-        self.named.binary_search(&at).is_ok()
+    /// May an older record take the place of this one? Without an index nobody knows, and the log
+    /// decides; but an owner that was ended is not to come back.
+    fn matters(&self, at: u64, is_owner: bool) -> bool {
+        self.named.binary_search(&at).is_ok() || (is_owner && self.arena.is_none())
     }
 
     /// A magic word of 0 before other words is how a segment is freed; all zeros, one never used.
@@ -425,8 +430,9 @@ impl<'a> Survey<'a> {
     /// A record whose header holds, but not the rest.
     fn record(&mut self, seen: &Seen, reason: Reason) {
         let len = (seen.header.lines as u64 * LINE).min(self.image.end() - seen.at);
-        let key = self.image.key(seen).to_vec();
-        let key = self.is_named(seen.at).then_some(key);
+        let is_owner = seen.header.is(record::OWNER);
+        let name = (self.image.key(seen).to_vec(), is_owner);
+        let key = self.matters(seen.at, is_owner).then_some(name);
         self.drop(Piece { at: seen.at, len, reason, key });
     }
 
@@ -447,20 +453,26 @@ impl<'a> Survey<'a> {
             let mut end = named.get(i + 1).copied().unwrap_or(until);
             if is_last && i + 1 == named.len() {
                 // How far it goes only its own header tells, if at all.
-                let lines = self.image.word(*at) as u32 as u64;
+                let lines = record::Header::decode(self.image.range(*at, LINE)).lines as u64;
                 end = end.min(at + lines.clamp(1, self.source.segment_bytes / LINE) * LINE);
             }
-            let key = self.key_at(*at).filter(|_| self.is_named(*at));
+            let key = self.key_at(*at).filter(|name| self.matters(*at, name.1));
             self.drop(Piece { at: *at, len: end - at, reason: Reason::Header, key });
         }
     }
 
     /// The key of a record whose header does not hold: certain only if its hash is there too.
-    fn key_at(&self, at: u64) -> Option<Vec<u8>> {
-        let len = self.image.word(at + 16) as u16 as usize;
+    fn key_at(&self, at: u64) -> Option<Name> {
+        let header = record::Header::decode(self.image.range(at, LINE));
+        let len = header.key_len as usize;
         let key = self.image.range(at + LINE, len as u64);
         let whole = (1..=KEY_MAX).contains(&len) && key.len() == len;
-        (whole && self.hash.first(key) == self.image.word(at + 24)).then(|| key.to_vec())
+        let name = |is_owner| (key.to_vec(), is_owner);
+        match header.hash {
+            hash if whole && hash == self.hash.first(key) => Some(name(false)),
+            hash if whole && hash == self.hash.second(key) => Some(name(true)),
+            _ => None,
+        }
     }
 
     /// A value that fills segments: its bodies need their headers too.
@@ -511,17 +523,14 @@ impl Plan {
         report.keys_deleted = self.pieces.iter().filter(|piece| piece.key.is_some()).count() as u64;
     }
 
-    fn carry_out(
+    /// What will be dropped is put aside, and headers are as they were.
+    fn prepare(
         &self,
         dir: &Dir,
         data: &Map,
-        arena: Option<&Arena>,
         superblock: &Superblock,
         report: &mut Repaired,
     ) -> Result<()> {
-        if self.is_empty() {
-            return Ok(());
-        }
         if !self.pieces.is_empty() {
             report.dropped_file = Some(self.put_aside(dir, data, superblock)?);
         }
@@ -531,18 +540,20 @@ impl Plan {
                 data.store(at + i as u64 * 8, word);
             }
         }
-        if let Some(arena) = arena {
-            arena.meta.max(word::SEQ, self.newest_seq);
-            // While the index still leads to them: the deletions hide what is older.
-            for key in self.pieces.iter().filter_map(|piece| piece.key.as_ref()) {
-                delete(arena, key)?;
-            }
-            sync(data, dir)?;
-        }
-        for piece in &self.pieces {
-            data.store(piece.at, 0);
-        }
         sync(data, dir)
+    }
+
+    /// Nothing older takes the place of what is dropped; only then it is made harmless.
+    fn drop_pieces(&self, arena: &Arena) -> Result<()> {
+        arena.meta.max(word::SEQ, self.newest_seq);
+        for name in self.pieces.iter().filter_map(|piece| piece.key.as_ref()) {
+            bury(arena, name)?;
+        }
+        sync(&arena.data, &arena.dir)?;
+        for piece in &self.pieces {
+            arena.data.store(piece.at, 0);
+        }
+        sync(&arena.data, &arena.dir)
     }
 
     /// Copies what will be dropped: `HFdrop`, version, store id, number of pieces; then for each
@@ -594,14 +605,19 @@ fn sync(data: &Map, dir: &Dir) -> Result<()> {
     file.sync_data().map_err(|e| Error::io(format!("syncing {}", dir.join("data").display()), e))
 }
 
-/// Best effort where the index itself is damaged: the rebuild does without it.
-fn delete(arena: &Arena, key: &[u8]) -> Result<()> {
-    let key = Key::new(key, &arena.hash)?;
-    if Table::of(arena, index::stripe_of(key.hash)).is_none() {
-        return Ok(());
-    }
-    match ops::delete(arena, &key, None, None) {
-        Ok(_) | Err(Error::Damaged(_)) => Ok(()),
-        Err(other) => Err(other),
+/// What a piece was stored under, and whether that is the name of an owner.
+type Name = (Vec<u8>, bool);
+
+/// Sees to it that nothing older takes the place of a record that is dropped. An owner whose record
+/// is lost is ended: who of its values were alive only that record could tell. Best effort where
+/// the index itself is damaged: the rebuild does without it.
+fn bury(arena: &Arena, (name, is_owner): &Name) -> Result<()> {
+    let done = match is_owner {
+        true => owner::end(arena, name),
+        false => ops::bury_key(arena, &Key::new(name, &arena.hash)?),
+    };
+    match done {
+        Err(Error::Damaged(_)) => Ok(()),
+        other => other,
     }
 }

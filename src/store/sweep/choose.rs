@@ -4,8 +4,11 @@ use std::cell::OnceCell;
 
 use crate::arena::{Arena, segment as row, word};
 use crate::error::Result;
-use crate::log::Lane;
+use crate::limits::LINE;
+use crate::log::record::Header;
 use crate::log::segment::{self, ACTIVE, BODY, FREE, RUN, SEALED};
+use crate::log::{self, Lane};
+use crate::sys::map::Scratch;
 
 /// How old the log is: its two oldest segments at one moment. Looked up when it is first asked for.
 pub(super) struct Age {
@@ -16,6 +19,9 @@ struct Known {
     /// Records with later numbers may shadow what was not looked at.
     until: u64,
     oldest: [(u64, u64); 2],
+    /// Values that fill segments, by the hash of the only key that each can have anything of:
+    /// {hash, activation, segment}. They are never moved, and other keys need not wait for them.
+    runs: Vec<(u64, u64, u64)>,
 }
 
 impl Age {
@@ -34,18 +40,28 @@ impl Age {
         self.known.get_or_init(|| {
             let until = arena.meta.load(word::SEQ);
             let mut oldest = [(u64::MAX, u64::MAX); 2];
+            let mut runs = Vec::new();
             for number in 0..arena.geometry.segments {
-                if matches!(segment::state(arena, number).kind(), FREE | BODY) {
+                let kind = segment::state(arena, number).kind();
+                if matches!(kind, FREE | BODY) {
                     continue;
                 }
                 let seq = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
+                if kind != RUN
+                    && segment::is_run(arena, number)
+                    && let Some(hash) = hash_of_run(arena, number)
+                {
+                    runs.push((hash, seq, number));
+                    continue;
+                }
                 if seq < oldest[0].0 {
                     oldest = [(seq, number), oldest[0]];
                 } else if seq < oldest[1].0 {
                     oldest[1] = (seq, number);
                 }
             }
-            Known { until, oldest }
+            runs.sort_unstable();
+            Known { until, oldest, runs }
         })
     }
 
@@ -59,11 +75,21 @@ impl Age {
         self.known.get().map_or(u64::MAX, |known| Age::beside(known, number))
     }
 
-    /// Does nothing older than this record lie in any other segment?
-    pub(super) fn is_oldest(&self, arena: &Arena, number: u64, seq: u64) -> bool {
-        let known = self.known(arena);
-        seq <= known.until && Age::beside(known, number) >= seq
+    /// Does nothing of this record's key that is older than it lie in any other segment?
+    pub(super) fn is_oldest(&self, arena: &Arena, number: u64, header: &Header) -> bool {
+        let (known, seq) = (self.known(arena), header.seq);
+        let of_key = known.runs.partition_point(|(hash, ..)| *hash < header.hash);
+        let mut own_runs = known.runs[of_key..].iter().take_while(|run| run.0 == header.hash);
+        seq <= known.until
+            && Age::beside(known, number) >= seq
+            && own_runs.all(|(_, activation, run)| *run == number || *activation >= seq)
     }
+}
+
+/// `None`: its record cannot be read; whatever it may be of has to wait for it.
+fn hash_of_run(arena: &Arena, number: u64) -> Option<u64> {
+    let at = segment::start(arena, number) + LINE;
+    log::read_checked(arena, at, &mut Scratch::new()).map(|header| header.hash)
 }
 
 /// Is it the head of a value that fills whole segments?
@@ -111,6 +137,7 @@ pub(super) fn victim(arena: &Arena, least: u64) -> Option<u64> {
 fn oldest(arena: &Arena) -> Option<u64> {
     let number = (0..arena.geometry.segments)
         .filter(|number| matches!(segment::state(arena, *number).kind(), ACTIVE | SEALED | RUN))
+        .filter(|number| !segment::is_run(arena, *number))
         .min_by_key(|number| {
             arena.meta.load(arena.geometry.segment(*number) + row::ACTIVATION_SEQ)
         })?;

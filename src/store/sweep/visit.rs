@@ -391,7 +391,7 @@ impl<'a> Visit<'a> {
     /// Rule 1, or time: nothing older than this record can come back.
     fn is_droppable(&self, header: &Header) -> bool {
         (self.now > self.shadows_until_ms(header) && self.doubt_until == 0)
-            || self.age.is_oldest(self.arena, self.number, header.seq)
+            || self.age.is_oldest(self.arena, self.number, header)
     }
 
     /// A record that nobody can read any more: it goes if nothing older could come back, else a
