@@ -1632,8 +1632,9 @@ int holdfast_set_many(struct holdfast_store *store,
  *   records are passed over and counted in `page`). `page` is not written.
  *
  * Waits as holdfast_get() does, and holds up nobody. A million keys take under a second, without
- * values a third of that. Memory: 8 bytes for each key of a 256th of the store, and one value.
- * Any thread.
+ * values a third of that. Each page looks at the slots of a 256th of the index, 0.1 ms in a store
+ * of ten million keys, so pages of a hundred entries or more are cheaper an entry. Memory: 8 bytes
+ * for each of these slots, and one value. Any thread.
  */
 int holdfast_scan(struct holdfast_store *store,
                   uint64_t *cursor,

@@ -38,8 +38,9 @@ use crate::store::{Entry, Item, Page, Range, Scan};
 ///   records are passed over and counted in `page`). `page` is not written.
 ///
 /// Waits as holdfast_get() does, and holds up nobody. A million keys take under a second, without
-/// values a third of that. Memory: 8 bytes for each key of a 256th of the store, and one value.
-/// Any thread.
+/// values a third of that. Each page looks at the slots of a 256th of the index, 0.1 ms in a store
+/// of ten million keys, so pages of a hundred entries or more are cheaper an entry. Memory: 8 bytes
+/// for each of these slots, and one value. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_scan(
     store: *mut holdfast_store,

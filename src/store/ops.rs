@@ -43,14 +43,14 @@ pub(super) fn damaged(arena: &Arena) -> Error {
 pub(super) fn get(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
     arena.count(Count::Gets);
     let found = read(arena, key, out);
-    if let Ok(Some(_)) = found {
+    if let Ok(Some(_)) = &found {
         arena.count(Count::Hits);
     }
     found
 }
 
 /// Reads a value into `out` (which is cleared), taking no latch.
-#[inline]
+#[inline(always)]
 pub(super) fn read(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
     for attempt in 0..=READ_RETRIES {
         // Whoever is overtaken again and again reads where nobody can overtake.

@@ -133,8 +133,9 @@ impl Store {
     ///
     /// A page ends after `limit` entries, or after looking at that many or 10,000 records, so it
     /// may be empty while more follow. It takes no latch, but for records that are overwritten
-    /// again and again while they are read. Memory: 8 bytes for each key of a 256th of the store,
-    /// and one value.
+    /// again and again while they are read. It looks at the slots of a 256th of the index, 0.1 ms
+    /// in a store of ten million keys, so pages of a hundred entries or more are cheaper an entry.
+    /// Memory: 8 bytes for each of these slots, and one value.
     ///
     /// ```
     /// # use holdfast::*;

@@ -229,7 +229,8 @@ impl Store {
     /// lock is the caller's; with `sync` what was written is on the disk when the call returns.
     ///
     /// `compute` gets the present value, if there is one. It must only compute: it may run more
-    /// than once, and mostly runs while other writers of a 256th of the keys wait. It must not
+    /// than once, and mostly runs while other writers of a 256th of the keys wait. What it needs to
+    /// tell its caller (a sum that would overflow, say) it notes, and keeps the value. It must not
     /// call the store, which would wait for itself: where that is noticed it is [`Error::Invalid`],
     /// else it ends after the operation timeout.
     ///

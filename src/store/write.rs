@@ -42,7 +42,8 @@ pub struct Write<'a> {
     pub expect: Expect,
     /// The key's session lock: nothing is written unless it is still the caller's.
     pub held: Option<&'a Held>,
-    /// On the disk when the call returns, whatever the store's mode.
+    /// On the disk when the call returns, whatever the store's mode. (After a touch or a delete
+    /// [`Store::sync`] does the same.)
     pub sync: bool,
     /// The name of the value's owner, 1 to 255 bytes, see [`Store::end_owner`]. `None` leaves a
     /// present value its owner, and gives a new one none.

@@ -601,3 +601,70 @@ fn keys_with_one_tag_are_told_apart_while_they_take_each_others_slots() {
         }
     });
 }
+
+/// The index begins with room for a few thousand keys and is moved, stripe by stripe, again and
+/// again, while scans go over it.
+#[test]
+fn what_stays_is_given_exactly_once_while_the_index_grows() {
+    let mut rng = Rng::new(seed("scan and growth"));
+    let count = size("HOLDFAST_SCAN_GROWTH", 200_000);
+    let dir = memory_dir();
+    let options = Options { max_bytes: Some(256 << 20), ..small() };
+    let store = open(dir.path(), &options);
+    let stays = 2_000;
+    for i in 0..stays {
+        store.set(&key(i), b"stays", 0, Ttl::Never).expect("set");
+    }
+    let before = store.stats().expect("stats").index_slots;
+    // Two writers make keys of their own, from where the one before was killed.
+    let spawn = |lane: u64| {
+        process::fork(|| {
+            let store = open(dir.path(), &options);
+            for i in (stays + lane..count).step_by(2) {
+                if store.exists(&key(i)).expect("exists").is_none() {
+                    store.set(&key(i), b"new", 0, Ttl::Never).expect("set");
+                }
+            }
+        })
+    };
+    let mut writers = [spawn(0), spawn(1)];
+    let (mut scans, mut grown, mut slots, mut kills) = (0, 0, before, 0);
+    let begun = Instant::now();
+    while store.stats().expect("stats").keys < count && begun.elapsed().as_secs() < 100 {
+        let limit = *rng.pick(&[10, 100, 1_000, u64::MAX]);
+        let mut seen = vec![0u8; count as usize];
+        let values = rng.one_in(3);
+        let damaged = scan_from(&store, 0, &Scan { limit, values, ..Scan::default() }, |entry| {
+            let i: u64 = std::str::from_utf8(&entry.key[4..]).unwrap().parse().unwrap();
+            assert!(
+                entry.value.is_none_or(|v| v == if i < stays { &b"stays"[..] } else { b"new" })
+            );
+            seen[i as usize] += 1;
+        });
+        assert_eq!(damaged, 0);
+        let once = seen[..stays as usize].iter().all(|times| *times == 1);
+        assert!(once, "a key that stays was given never or twice, pages of {limit}");
+        assert!(seen.iter().all(|times| *times <= 1), "a new key was given twice");
+        scans += 1;
+        let now = store.stats().expect("stats").index_slots;
+        grown += (now > slots) as u64;
+        slots = now;
+        if rng.one_in(4) && kills < 10 {
+            let lane = rng.below(2) as usize;
+            writers[lane].signal(9);
+            match writers[lane].wait(Duration::from_secs(10)) {
+                Ended::Signal(9) | Ended::Exit(0) => writers[lane] = spawn(lane as u64),
+                other => panic!("{other:?}"),
+            }
+            kills += 1;
+        }
+    }
+    for writer in writers {
+        assert_eq!(writer.wait(Duration::from_secs(20)), Ended::Exit(0));
+    }
+    println!(
+        "{scans} scans, {kills} kills, {before} slots grew to {slots} in {grown} of the scans"
+    );
+    assert!(scans > 3 && grown > 1 && slots > 10 * before);
+    assert_eq!(store.count_keys(b"key ").expect("count"), count);
+}

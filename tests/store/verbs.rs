@@ -418,6 +418,31 @@ fn an_update_that_calls_the_store_is_told_so_and_blocks_nobody() {
     assert_eq!(get(&store, b"k").unwrap(), b"3");
 }
 
+/// The version does not tell of a touch: an update that was computed meanwhile must not undo it.
+#[test]
+fn an_update_of_a_large_value_keeps_the_lifetime_that_it_was_given_meanwhile() {
+    let dir = dir();
+    let clock = HandClock::new();
+    let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
+    store.set(b"k", &[1; 200_000], 0, Ttl::Millis(1_000)).unwrap();
+    let mut runs = 0;
+    store
+        .update(b"k", None, false, &mut |present| {
+            runs += 1;
+            if runs == 1 {
+                // As somebody else would, who does not wait for a latch here either.
+                store.touch(b"k", Ttl::Millis(60_000), None).unwrap();
+            }
+            let value = [present.expect("there").0, &[2; 10]].concat();
+            Update::Write { value, flags: 0, ttl: None }
+        })
+        .unwrap();
+    assert_eq!(runs, 2);
+    let (_, _, end) = known(&store, b"k");
+    assert_eq!(end, store.now_ms().unwrap() + 60_000);
+    assert_eq!(store.exists(b"k").unwrap().unwrap().value_len, 200_010);
+}
+
 #[test]
 fn an_update_deletes_in_a_full_store() {
     let dir = dir();
