@@ -34,18 +34,20 @@ struct Known {
     owner: Option<usize>,
     /// Its owner was ended: it is no value any more.
     ended: bool,
+    /// A number drawn right after that, while it was the last end of its owner.
+    end: u64,
 }
 
 impl Known {
     /// One without an owner.
     fn new(value: Rc<Vec<u8>>, flags: u32, expires_ms: u64) -> Known {
-        Known { value, flags, version: 0, expires_ms, owner: None, ended: false }
+        Known { value, flags, version: 0, expires_ms, owner: None, ended: false, end: 0 }
     }
 }
 
 impl std::fmt::Debug for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Known { value, flags, version, expires_ms, owner, ended } = self;
+        let Known { value, flags, version, expires_ms, owner, ended, .. } = self;
         let first = &value[..value.len().min(8)];
         write!(f, "{} bytes {first:x?}, {flags:x}, {version}, {expires_ms}", value.len())?;
         write!(f, ", of {owner:?}, ended {ended}")
@@ -744,8 +746,10 @@ impl World {
             }
         };
         let dead = self.values.get(&which).filter(|known| known.ended);
-        // What had expired by itself may have been swept before the lock was taken.
-        let expired = dead.is_some_and(|d| d.expires_ms != 0 && d.expires_ms <= now);
+        // What had expired by itself, or was ended before, may have been swept before the lock was
+        // taken; if it was not, it is judged by the last end.
+        let expired = dead.is_some_and(|d| d.expires_ms != 0 && d.expires_ms <= now)
+            || dead.is_some_and(|d| held.fence > d.end);
         match (late(named), late(dead.and_then(|d| d.owner))) {
             (Late::Yes, _) => Late::Yes,
             (_, Late::Yes) if !expired => Late::Yes,
@@ -780,15 +784,17 @@ impl World {
 
     /// From now on only locks that are taken later may write for this owner.
     fn ended(&mut self, owner: usize, until: u64) {
-        for known in self.values.values_mut().filter(|known| known.owner == Some(owner)) {
-            known.ended = true;
-        }
         // A lock's fence is a number above all that were drawn before.
         let wait = Wait { timeout: Some(Duration::ZERO), ..Wait::default() };
         let locked = self.store().lock(b"marker", 1, &wait).expect("lock");
         let Acquired::Held(held) = locked else { panic!("{locked:?}") };
         assert!(self.store().unlock(b"marker", &held).expect("unlock"));
         let end = self.new_version(held.fence);
+        for known in self.values.values_mut().filter(|known| known.owner == Some(owner)) {
+            if !known.ended {
+                (known.ended, known.end) = (true, end);
+            }
+        }
         self.ends.insert(owner, (end, until));
     }
 

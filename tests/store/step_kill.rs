@@ -352,6 +352,21 @@ fn acts() -> Vec<Act> {
             },
         },
         Act {
+            name: "compaction, which moves what is alive",
+            before: |scene| {
+                // In each segment some that live among many that do not.
+                for _ in 0..16 {
+                    let i = scene.crowd.get();
+                    set(scene.store(), &one_of_many(i), b"", Ttl::Never);
+                    scene.crowd.set(i + 1);
+                    set(scene.store(), KEY, &content(1, 300), Ttl::Millis(500_000_000));
+                    set(scene.store(), b"filler", &content(i, 9_000), Ttl::Never);
+                }
+            },
+            child: NOTHING,
+            act: |store, _| assert!(store.compact().expect("compact") > 0),
+        },
+        Act {
             name: "growth of the index",
             before: |scene| {
                 set(scene.store(), KEY, &content(1, 300), Ttl::Never);
