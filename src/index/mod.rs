@@ -213,7 +213,7 @@ impl Table {
     }
 
     /// Calls `found` with each candidate (its place in the index and its word) until it says stop.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn candidates<T>(
         &self,
         index: &Map,

@@ -312,30 +312,34 @@ pub(super) fn put_packed(
         match put_tied(arena, key, packed, how, seen, tie.as_ref())? {
             Once::Stored(stored) => return Ok(stored),
             Once::Untied => tie = None,
-            Once::Ending { name } => owner::finish(arena, &name)?,
-            Once::Owned { name, seq, expires_ms } => {
-                tie = owner::cover(arena, &name, seq, expires_ms)?;
-            }
+            Once::Ending(name) => owner::finish(arena, &name)?,
+            Once::Owned(it) => tie = owner::cover(arena, &it.name, it.seq, it.expires_ms)?,
         }
     }
     Err(owner::busy())
 }
 
-/// What one try came to.
+/// What one try came to. The rare outcomes are kept small by a box: this goes through memory.
 enum Once {
     Stored(Stored),
     /// The present value has this owner, which the new one keeps: it must live as long.
-    Owned {
-        name: Vec<u8>,
-        seq: u64,
-        expires_ms: u64,
-    },
+    Owned(Box<Needed>),
     /// There is no owner to keep.
     Untied,
     /// The value's owner is being ended, and the lock's age is to be judged by that.
-    Ending {
-        name: Vec<u8>,
-    },
+    Ending(Box<[u8]>),
+}
+
+/// An owner that must live until then.
+struct Needed {
+    name: Vec<u8>,
+    seq: u64,
+    expires_ms: u64,
+}
+
+#[cold]
+fn needed(name: Vec<u8>, seq: u64, expires_ms: u64) -> Box<Needed> {
+    Box::new(Needed { name, seq, expires_ms })
 }
 
 #[inline]
@@ -401,7 +405,7 @@ fn put_once(
         && may_be_late(arena, current, held)
     {
         return Ok(match current.standing.is_ending() {
-            true => Once::Ending { name: owner_in(&current.header, &mut scratch) },
+            true => Once::Ending(owner_in(&current.header, &mut scratch).into()),
             false => Once::Stored(Stored::Lost),
         });
     }
@@ -451,7 +455,7 @@ fn retie(
         }
         _ => None,
     };
-    let tied = |tie: &Tie| Once::Owned { name: tie.name.clone(), seq: tie.seq, expires_ms };
+    let tied = |tie: &Tie| Once::Owned(needed(tie.name.clone(), tie.seq, expires_ms));
     match (keeps, tie) {
         (None, None) => None,
         (None, Some(_)) if how.owner.is_none() => Some(Once::Untied),
@@ -462,7 +466,7 @@ fn retie(
                 Some(tie) => (!tie.covers(expires_ms)).then(|| tied(tie)),
                 None => {
                     let (name, seq) = (owner_in(header, scratch), header.owner_seq);
-                    Some(Once::Owned { name, seq, expires_ms })
+                    Some(Once::Owned(needed(name, seq, expires_ms)))
                 }
             }
         }
@@ -760,14 +764,14 @@ pub(super) fn touch(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> 
         touched = with_room(arena, Wanted::LITTLE, || touch_once(arena, key, ttl, held, true))?;
     }
     for _ in 0..OWNER_TRIES {
-        let Touched::Owned { name, seq, expires_ms } = &touched else { break };
-        owner::cover(arena, name, *seq, *expires_ms)?;
+        let Touched::Owned(it) = &touched else { break };
+        owner::cover(arena, &it.name, it.seq, it.expires_ms)?;
         touched = touch_once(arena, key, ttl, held, false)?;
     }
     let stored = match touched {
         Touched::Stored(stored) => stored,
         Touched::Shorten => shorten_far(arena, key, ttl, held)?,
-        Touched::Owned { .. } => return Err(owner::busy()),
+        Touched::Owned(_) => return Err(owner::busy()),
     };
     if let Stored::Done(_) = stored {
         arena.count(Count::Touches);
@@ -780,11 +784,7 @@ enum Touched {
     /// The lifetime would become shorter: the value has to be written again.
     Shorten,
     /// The value's owner must live as long first.
-    Owned {
-        name: Vec<u8>,
-        seq: u64,
-        expires_ms: u64,
-    },
+    Owned(Box<Needed>),
 }
 
 fn touch_once(
@@ -817,7 +817,7 @@ fn touch_once(
     } else if expires_ms != current.expires_ms || current.standing.is_owned() {
         if !current.standing.covers(expires_ms) {
             let name = owner_in(&current.header, &mut scratch);
-            return Ok(Touched::Owned { name, seq: current.header.owner_seq, expires_ms });
+            return Ok(Touched::Owned(needed(name, current.header.owner_seq, expires_ms)));
         }
         lengthen(arena, current, expires_ms);
     }

@@ -151,7 +151,7 @@ impl<'a> Stripe<'a> {
     }
 
     /// The same; the record's header and names stay in `scratch`.
-    #[inline]
+    #[inline(never)]
     pub(super) fn find_with(&self, key: &Key, scratch: &mut Scratch) -> Found {
         let arena = self.arena;
         self.table()
