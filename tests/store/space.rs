@@ -1,8 +1,10 @@
 //! Space: what is alive is moved, what is dead is given back, what is bounded stays bounded.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use holdfast::{Expect, Options, Store, Stored, Sync, Ttl};
+use holdfast::{Disk, Error, Expect, FileKind, Options, Store, Stored, Sync, Ttl};
 use holdfast_tests::{HandClock, Rng, content, dir, memory_dir, open, seed, size};
 
 const RECORD: u64 = 1024 + 128;
@@ -139,6 +141,56 @@ fn after_a_peak_the_disk_gets_its_space_back() {
     // And it is taken again.
     (0..40_000).for_each(|i| set(&store, i, 1));
     (0..40_000).for_each(|i| check(&store, i, 1));
+}
+
+/// A filesystem that somebody else has filled.
+#[derive(Default)]
+struct Filled(AtomicBool);
+
+impl Disk for Filled {
+    fn may_grow(&self, _: FileKind, _: u64) -> std::io::Result<()> {
+        match self.0.load(Ordering::SeqCst) {
+            true => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_sweep_costs_nothing_that_is_stored() {
+    let (dir, disk) = (memory_dir(), Arc::new(Filled::default()));
+    let options = Options { disk: Some(disk.clone()), ..options(16, false) };
+    let store = open(dir.path(), &options);
+    let keys = (16 << 20) * 60 / 100 / RECORD;
+    (0..keys).for_each(|i| set(&store, i, 0));
+    // All that was free is the filesystem's again, and somebody takes it.
+    store.compact().expect("compact");
+    disk.0.store(true, Ordering::SeqCst);
+    let mut turns = vec![0; keys as usize];
+    let mut rng = Rng::new(seed("a disk that fills up"));
+    let mut refused = 0;
+    for n in 1..4 * keys {
+        let i = rng.below(keys);
+        match store.set(&key(i), &content(i ^ n << 32, 1000), n as u32, Ttl::Never) {
+            Ok(Stored::Done(_)) => turns[i as usize] = n,
+            Err(Error::NoSpace(_) | Error::Full(_)) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        if n.is_multiple_of(1000) {
+            store.expire(u64::MAX).expect("expire");
+            let _ = store.compact();
+        }
+    }
+    assert!(refused > 0, "the disk was never full");
+    turns.iter().enumerate().for_each(|(i, turn)| check(&store, i as u64, *turn));
+    (0..keys / 2).for_each(|i| del(&store, i));
+    disk.0.store(false, Ordering::SeqCst);
+    std::thread::sleep(Duration::from_millis(150));
+    (0..keys / 2).for_each(|i| set(&store, i, 7));
+    drop(store);
+    let store = rebuilt(dir.path(), &options);
+    (0..keys / 2).for_each(|i| check(&store, i, 7));
+    (keys / 2..keys).for_each(|i| check(&store, i, turns[i as usize]));
 }
 
 #[test]
