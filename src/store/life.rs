@@ -34,13 +34,13 @@ impl Life {
     }
 }
 
-/// The clock is only looked at when it matters.
+/// Clock and owner are only looked at when they matter.
 #[inline(always)]
 pub(super) fn of(
     arena: &Arena,
     header: &Header,
     expires_ms: u64,
-    standing: &Standing,
+    standing: impl FnOnce() -> Standing,
     now_ms: impl Fn() -> u64,
 ) -> Life {
     if is_flushed(arena, header.seq) {
@@ -53,10 +53,15 @@ pub(super) fn of(
     if header.is(TOMBSTONE) || (expires_ms != 0 && expires_ms <= now_ms()) {
         return Life::Over;
     }
+    if header.owner_len == 0 { Life::Alive } else { by(standing()) }
+}
+
+#[cold]
+fn by(standing: Standing) -> Life {
     match standing {
         Standing::Unowned | Standing::Owned { valid: true, .. } => Life::Alive,
         Standing::Owned { valid: false, .. } => Life::Over,
-        Standing::Unknown { damaged } => Life::Unknown { damaged: *damaged },
+        Standing::Unknown { damaged } => Life::Unknown { damaged },
     }
 }
 

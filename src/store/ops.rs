@@ -236,8 +236,8 @@ pub(super) fn take(
     let Some(expires_ms) = header.expires_ms().filter(|_| value_holds) else {
         return Ok(Look::Damaged);
     };
-    let standing = owner::standing(arena, &header, &scratch.bytes()[LINE as usize..]);
-    let life = life::of(arena, &header, expires_ms, &standing, || arena.now_ms());
+    let standing = || owner::standing(arena, &header, &scratch.bytes()[LINE as usize..]);
+    let life = life::of(arena, &header, expires_ms, standing, || arena.now_ms());
     if !life.is_value(arena)? {
         return Ok(Look::Miss);
     }
@@ -759,24 +759,39 @@ fn delete_once(
 /// older copy with the longer life may still lie in the log.
 pub(super) fn touch(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
     arena.check_sync()?;
-    let mut touched = touch_once(arena, key, ttl, held, false)?;
-    if let Touched::Shorten = touched {
-        touched = with_room(arena, Wanted::LITTLE, || touch_once(arena, key, ttl, held, true))?;
-    }
-    for _ in 0..OWNER_TRIES {
-        let Touched::Owned(it) = &touched else { break };
-        owner::cover(arena, &it.name, it.seq, it.expires_ms)?;
-        touched = touch_once(arena, key, ttl, held, false)?;
-    }
-    let stored = match touched {
+    let stored = match touch_once(arena, key, ttl, held, false)? {
         Touched::Stored(stored) => stored,
-        Touched::Shorten => shorten_far(arena, key, ttl, held)?,
-        Touched::Owned(_) => return Err(owner::busy()),
+        other => touch_at_length(arena, key, ttl, held, other)?,
     };
     if let Stored::Done(_) = stored {
         arena.count(Count::Touches);
     }
     Ok(stored)
+}
+
+/// A touch that needs more than one store in place.
+#[cold]
+#[inline(never)]
+fn touch_at_length(
+    arena: &Arena,
+    key: &Key,
+    ttl: Ttl,
+    held: Option<&Held>,
+    mut touched: Touched,
+) -> Result<Stored> {
+    for _ in 0..OWNER_TRIES {
+        let Touched::Owned(it) = &touched else { break };
+        owner::cover(arena, &it.name, it.seq, it.expires_ms)?;
+        touched = touch_once(arena, key, ttl, held, false)?;
+    }
+    if let Touched::Shorten = touched {
+        touched = with_room(arena, Wanted::LITTLE, || touch_once(arena, key, ttl, held, true))?;
+    }
+    match touched {
+        Touched::Stored(stored) => Ok(stored),
+        Touched::Shorten => shorten_far(arena, key, ttl, held),
+        Touched::Owned(_) => Err(owner::busy()),
+    }
 }
 
 enum Touched {

@@ -478,7 +478,7 @@ fn key_at(arena: &Arena, slot_at: u64, owner: &[u8], seq: u64) -> Result<Option<
         let expires_ms = log::record::expiry_ms(word, header.seq);
         let expires_ms = expires_ms.ok_or_else(|| ops::damaged(arena))?;
         // The owner was looked at before.
-        let alive = life::of(arena, &header, expires_ms, &Standing::Unowned, || arena.now_ms());
+        let alive = life::of(arena, &header, expires_ms, || Standing::Unowned, || arena.now_ms());
         return Ok((alive == Life::Alive)
             .then(|| scratch.bytes()[LINE as usize..][..header.key_len as usize].to_vec()));
     }

@@ -57,7 +57,7 @@ impl Current {
     /// Is it the key's value? An error if nobody can say.
     #[inline]
     pub(super) fn is_alive(&self, arena: &Arena, now_ms: u64) -> Result<bool> {
-        life::of(arena, &self.header, self.expires_ms, &self.standing, || now_ms).is_value(arena)
+        life::of(arena, &self.header, self.expires_ms, || self.standing, || now_ms).is_value(arena)
     }
 
     pub(super) fn lines(&self) -> u64 {
@@ -166,8 +166,10 @@ impl<'a> Stripe<'a> {
                     && header.checks(scratch.bytes());
                 Some(match header.expires_ms() {
                     Some(expires_ms) if holds => {
-                        let names = &scratch.bytes()[LINE as usize..];
-                        let standing = owner::standing(arena, &header, names);
+                        let standing = match header.owner_len {
+                            0 => Standing::Unowned,
+                            _ => owner::standing(arena, &header, &scratch.bytes()[LINE as usize..]),
+                        };
                         Found::Present(Current { slot_at, slot, header, expires_ms, standing })
                     }
                     _ => Found::Damaged { slot_at },

@@ -202,7 +202,7 @@ fn is_alive(arena: &Arena, at: u64, header: &Header, expires_ms: u64, now_ms: u6
         _ if !log::read_names(arena, at, header, &mut scratch) => return false,
         _ => owner::standing(arena, header, &scratch.bytes()[LINE as usize..]),
     };
-    life::of(arena, header, expires_ms, &standing, || now_ms) == Life::Alive
+    life::of(arena, header, expires_ms, || standing, || now_ms) == Life::Alive
 }
 
 /// Reads the pieces of a large value that lie behind the first segment.

@@ -345,8 +345,8 @@ impl<'a> Visit<'a> {
         if self.doubt_until != 0 {
             return Ok(if expires_ms == ENDED_MS { Fate::Over } else { Fate::Alive });
         }
-        let standing = owner::standing(arena, header, &self.names);
-        let life = life::of(arena, header, expires_ms, &standing, || self.now);
+        let standing = || owner::standing(arena, header, &self.names);
+        let life = life::of(arena, header, expires_ms, standing, || self.now);
         if life != Life::Over || header.owner_len == 0 {
             return Ok(if life == Life::Over { Fate::Over } else { Fate::Alive });
         }
