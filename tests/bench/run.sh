@@ -1,7 +1,7 @@
 #!/bin/sh
-# Measures, on this machine: the store's verbs (store.rs), scans and bytes a key (scan.rs), and one session
-# cycle in PHP, side by side with a handler that does nothing and with PHP's own (php-ext/bench). All check
-# every answer that they time.
+# Measures, on this machine: the store's verbs (store.rs), scans and bytes a key (scan.rs), the store beside LMDB
+# (beside.rs), its misses as a cache (hits/), and one session cycle in PHP, side by side with a handler that does
+# nothing and with PHP's own (php-ext/bench). All check every answer that they time.
 #
 # What it prints is also left in build/bench.txt, with what is needed to compare it with another machine's.
 # A benchmark is no test: nothing fails because it is slow.
@@ -27,6 +27,12 @@ the store, from Rust"
     echo "
 going over all keys"
     cargo run --quiet --release -p holdfast-tests --bin store-scan
+    echo "
+the store beside LMDB"
+    cargo run --quiet --release -p holdfast-tests --bin store-beside
+    echo "
+the store as a cache"
+    cargo run --quiet --release -p holdfast-tests --bin store-hits
     echo "
 one session in PHP"
     PHP=$("$php_config" --php-binary) HOLDFAST_SO=$root/php-ext/modules/holdfast.so sh php-ext/bench/run.sh

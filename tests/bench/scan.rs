@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use holdfast::{Options, Page, Range, SCAN_DONE, Scan, Store, Sync, Ttl};
+use holdfast_tests::measure::median;
 use holdfast_tests::{dir, open};
 
 /// What this thread has worked, ns: on a machine that does other things too it says more than time.
@@ -15,11 +16,6 @@ fn worked() -> f64 {
     // SAFETY: writes one timespec that is ours.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
     now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }
 
 /// Scans up to `most` entries in pages; gives how many came, and looks into each.

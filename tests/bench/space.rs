@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use holdfast::{Options, Store, Sync, Ttl};
+use holdfast_tests::measure::Args;
 use holdfast_tests::{Rng, content, dir, memory_dir, open};
 
 const KEY_BYTES: u64 = 32;
@@ -50,22 +51,17 @@ fn read_all_the_time(store: &Store, keys: u64, stop: &AtomicBool) -> Vec<u32> {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| args.iter().any(|a| a == name);
-    let given = |name: &str| args.iter().position(|a| a == name).map(|at| args[at + 1].as_str());
-    let number = |name: &str, otherwise: u64| {
-        given(name).map_or(otherwise, |text| text.parse().expect("a number"))
-    };
-    let (mib, live, turns) = (number("--mib", 256), number("--live", 80), number("--turns", 8));
-    let pace = number("--pace", 0);
-    let directory = if has("--memory") { memory_dir() } else { dir() };
+    let args = Args::of_process();
+    let (mib, live) = (args.number("--mib", 256), args.number("--live", 80));
+    let (turns, pace) = (args.number("--turns", 8), args.number("--pace", 0));
+    let directory = if args.has("--memory") { memory_dir() } else { dir() };
     let store = open(
         directory.path(),
         &Options {
             create: true,
             max_bytes: Some(mib << 20),
-            thread: !has("--no-thread"),
-            sync: Some(match given("--sync") {
+            thread: !args.has("--no-thread"),
+            sync: Some(match args.text("--sync") {
                 Some("none") => Sync::None,
                 Some("always") => Sync::Always,
                 _ => Sync::Periodic,

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use holdfast::{Acquired, Counted, Options, Store, Stored, Sync, Ttl, Wait, Write};
+use holdfast_tests::measure::median;
 use holdfast_tests::{dir, open};
 
 type Case<'a> = (&'static str, Box<dyn FnMut(u64) + 'a>);
@@ -18,11 +19,6 @@ fn key(i: u64) -> [u8; 40] {
     }
     key[32..].copy_from_slice(&format!("{i:08}").as_bytes()[..8]);
     key
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }
 
 /// Each case begins with nothing left to be written back, so that none pays for another's writes.

@@ -3,6 +3,7 @@
 
 mod disk;
 pub mod killing;
+pub mod measure;
 mod mount;
 pub mod process;
 mod random;
@@ -20,7 +21,12 @@ pub use random::{Rng, content, seed, size};
 
 /// A private directory that goes away with the value.
 pub fn dir() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    dir_in(std::env::temp_dir())
+}
+
+/// The same in a place of the caller's choice.
+pub fn dir_in(parent: impl AsRef<Path>) -> tempfile::TempDir {
+    let dir = tempfile::tempdir_in(parent).expect("a temporary directory");
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
     dir
 }
