@@ -618,7 +618,14 @@ fn write(
         stripe.arm(&change);
         run.commit(first);
     } else {
-        let mut lane = Lane::acquire(arena)?;
+        let mut lane = match found {
+            Found::Present(old)
+                if !deletes && arena.evicts() && sweep::is_kept(arena, old.slot) =>
+            {
+                Lane::acquire_number(arena, arena.geometry.survivor_lane())?
+            }
+            _ => Lane::acquire(arena)?,
+        };
         // What makes others vanish finds room when values do not.
         let ends = deletes || header.is(OWNER);
         lane.reserve(lines, if ends { Need::Tombstone } else { Need::Value })?;

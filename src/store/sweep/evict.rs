@@ -4,7 +4,8 @@
 //! the sweep because somebody had read it. A tenth of what is alive is to be in the first. The
 //! oldest segment of the queue that is too long is emptied: what was read since it came here is
 //! moved to the end of the second queue, the rest is dropped. So one pass over many keys (a scan)
-//! never pushes out what is read again and again.
+//! never pushes out what is read again and again. What replaces a value of the second queue, or one
+//! that was read, goes to the second queue at once.
 //!
 //! What is evicted leaves no record, but its old one may come back after a power loss until its
 //! segment is durably free. Until then whoever writes a key that seems to be new assumes an older
@@ -16,6 +17,7 @@ use super::visit::{self, Budget, Outcome, Task};
 use super::{Age, choose};
 use crate::arena::{Arena, segment as row, word};
 use crate::error::Result;
+use crate::index::Slot;
 use crate::log::segment::{self, FREE, SEALED};
 
 /// One part of so many of what is alive is to be what was written lately.
@@ -29,6 +31,12 @@ const NEVER: u64 = (1 << 48) - 1;
 /// Is so much alive that something has to go before long?
 pub(super) fn is_crowded(arena: &Arena) -> bool {
     arena.evicts() && !segment::has_room_for(arena, 2 * segment::capacity(arena))
+}
+
+/// Has this value earned its place in the second queue? Then so has what replaces it: a session that
+/// is written at each visit would else begin anew each time, and push out what was just written.
+pub(in crate::store) fn is_kept(arena: &Arena, old: Slot) -> bool {
+    old.frequency() > 0 || segment::has_moved(arena, segment::of(arena, old.offset()))
 }
 
 /// Evicts from the oldest segment, or a part of it; `None` if there is none to be had.

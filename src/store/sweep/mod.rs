@@ -33,7 +33,7 @@ use crate::sys::{clock, latch};
 use choose::Age;
 use visit::{Budget, Outcome, Task};
 
-pub(super) use evict::{begin as begin_to_evict, horizon as evict_horizon};
+pub(super) use evict::{begin as begin_to_evict, horizon as evict_horizon, is_kept};
 pub(super) use free::{advance, give_back, zero};
 
 /// After a vain attempt to make room the next ones fail at once for this long.
