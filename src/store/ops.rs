@@ -42,16 +42,18 @@ pub(super) fn damaged(arena: &Arena) -> Error {
 #[inline]
 pub(super) fn get(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
     arena.count(Count::Gets);
-    let found = read(arena, key, out);
-    if let Ok(Some(_)) = &found {
-        arena.count(Count::Hits);
-    }
-    found
+    read_and(arena, key, out, || arena.count(Count::Hits))
 }
 
 /// Reads a value into `out` (which is cleared), taking no latch.
-#[inline(always)]
 pub(super) fn read(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
+    read_and(arena, key, out, || {})
+}
+
+/// The same; `hit` is called when there is one. (Not by the caller: to look at the answer costs a
+/// pass through memory.)
+#[inline(always)]
+fn read_and(arena: &Arena, key: &Key, out: &mut Vec<u8>, hit: impl Fn()) -> Result<Option<Item>> {
     for attempt in 0..=READ_RETRIES {
         // Whoever is overtaken again and again reads where nobody can overtake.
         let _still = match attempt {
@@ -59,7 +61,10 @@ pub(super) fn read(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option
             _ => None,
         };
         match look(arena, key, Some(out))? {
-            Look::Hit(item) => return Ok(Some(item)),
+            Look::Hit(item) => {
+                hit();
+                return Ok(Some(item));
+            }
             Look::Miss => {
                 out.clear();
                 return Ok(None);
@@ -92,7 +97,7 @@ pub(super) fn exists(arena: &Arena, key: &Key) -> Result<Option<Item>> {
 }
 
 /// One look: slot, copy, then slot, record and table again; only then are the copies judged.
-#[inline]
+#[inline(always)]
 pub(super) fn look(arena: &Arena, key: &Key, mut out: Option<&mut Vec<u8>>) -> Result<Look> {
     let Some(table) = Table::of(arena, stripe_of(key.hash)) else {
         return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
@@ -132,7 +137,7 @@ enum Judged {
     Mine(Look),
 }
 
-#[inline]
+#[inline(always)]
 fn judge(
     arena: &Arena,
     key: &Key,
@@ -180,7 +185,7 @@ fn judge(
 }
 
 /// For the eviction: a value that is read stays longer. Lost if the slot changed meanwhile.
-#[inline]
+#[inline(always)]
 fn note_read(arena: &Arena, slot_at: u64, slot: Slot) {
     let noted = slot.with_frequency(slot.frequency() + 1);
     if noted != slot {
@@ -253,7 +258,7 @@ pub(super) fn item(header: &Header, value_len: u64, expires_ms: u64) -> Item {
 }
 
 /// Refused before anything is done; the store's limit is for values as their writers know them.
-#[inline]
+#[inline(always)]
 pub(super) fn check_length(arena: &Arena, len: usize) -> Result<()> {
     let (len, max) = (len as u64, arena.max_value_bytes());
     if len > max { Err(Error::TooLarge { len, max }) } else { Ok(()) }
@@ -289,7 +294,7 @@ pub(super) struct Seen {
 }
 
 /// The same for bytes as they will lie there; `seen` counts as part of the version expected.
-#[inline]
+#[inline(always)]
 pub(super) fn put_packed(
     arena: &Arena,
     key: &Key,
@@ -342,7 +347,7 @@ fn needed(name: Vec<u8>, seq: u64, expires_ms: u64) -> Box<Needed> {
     Box::new(Needed { name, seq, expires_ms })
 }
 
-#[inline]
+#[inline(always)]
 fn put_tied(
     arena: &Arena,
     key: &Key,
@@ -365,7 +370,7 @@ fn put_tied(
 
 /// Lets through who has no lock to show, or shows one that is still its own; `None` for who lost
 /// it. What it gives is to be kept to the end of the write: nobody takes the lock meanwhile.
-#[inline]
+#[inline(always)]
 pub(super) fn pass_fence<'a>(
     arena: &'a Arena,
     key: &Key,
@@ -426,7 +431,7 @@ fn put_once(
 
 /// Was a lock taken before what is there was ended by its owner? If the end is under way that is
 /// to be settled first.
-#[inline]
+#[inline(always)]
 pub(super) fn may_be_late(arena: &Arena, current: &Current, held: &Held) -> bool {
     let standing = &current.standing;
     standing.is_owned()
@@ -441,7 +446,7 @@ fn owner_in(header: &Header, scratch: &mut Scratch) -> Vec<u8> {
 }
 
 /// Is the new value tied to another owner than it has to be, or to one that ends before it?
-#[inline]
+#[inline(always)]
 fn retie(
     how: &Write,
     live: Option<&Current>,
@@ -474,7 +479,7 @@ fn retie(
 }
 
 /// When a lifetime given now ends, unix ms, 0 = never.
-#[inline]
+#[inline(always)]
 pub(super) fn end_of(arena: &Arena, ttl: Ttl, now_ms: u64) -> u64 {
     match arena.lifetime_ms(ttl) {
         0 => 0,
@@ -484,7 +489,7 @@ pub(super) fn end_of(arena: &Arena, ttl: Ttl, now_ms: u64) -> u64 {
 
 /// Writes a value under the stripe's latch; gives its version.
 #[expect(clippy::too_many_arguments, reason = "what a record is made of")]
-#[inline]
+#[inline(always)]
 pub(super) fn fill(
     arena: &Arena,
     stripe: &Stripe,
@@ -847,7 +852,7 @@ fn touch_once(
 }
 
 /// Gives a record a later end, where it lies.
-#[inline]
+#[inline(always)]
 pub(super) fn lengthen(arena: &Arena, current: &Current, expires_ms: u64) {
     let at = current.slot.offset() + record::EXPIRY_AT;
     arena.data.store(at, record::expiry_word(expires_ms, current.header.seq));

@@ -77,7 +77,8 @@ pub(super) struct Change {
 
 impl<'a> Stripe<'a> {
     /// Latches a hash's stripe to change it: no flush comes between a look and the change.
-    #[inline]
+    // Always, and so the next two: a stripe passed back would go through memory.
+    #[inline(always)]
     pub(super) fn latch(arena: &'a Arena, hash: u64) -> Result<Stripe<'a>> {
         for _ in 0..FLUSH_TRIES {
             let stripe = Stripe::latch_number(arena, index::stripe_of(hash))?;
@@ -90,7 +91,7 @@ impl<'a> Stripe<'a> {
         Err(arena.busy("a change of everything", None))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn latch_number(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
         let cell = arena.meta.cell(arena.geometry.stripe(number) + stripe::LATCH);
         if !latch::try_acquire(cell, arena.peers.slot()) {
@@ -117,12 +118,11 @@ impl<'a> Stripe<'a> {
     }
 
     /// The latch is ours: finish or drop what the last owner left, then look at the table.
-    #[inline]
+    #[inline(always)]
     fn latched(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
         let at = arena.geometry.stripe(number);
         let Some(table) = Table::read(&arena.meta, &arena.index, at) else {
-            latch::release(arena.meta.cell(at + stripe::LATCH));
-            return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
+            return Err(no_table(arena, at));
         };
         let (table, calls) = (Cell::new(table), Cell::new(false));
         let stripe = Stripe { arena, number, at, table, calls };
@@ -297,6 +297,13 @@ impl<'a> Stripe<'a> {
         arena.count(Count::Healed);
         Ok(())
     }
+}
+
+/// The stripe at `at` of `meta`, which is latched, has no table that could be: it is let go of.
+#[cold]
+fn no_table(arena: &Arena, at: u64) -> Error {
+    latch::release(arena.meta.cell(at + stripe::LATCH));
+    Error::Damaged(arena.dir.join("meta").display().to_string())
 }
 
 /// Waits for a stripe's latch.
