@@ -211,7 +211,8 @@ fn sleep(arena: &Arena, flusher: &Flusher) -> bool {
 /// One look; true if there was or is something to do.
 fn tick(arena: &Arena, flusher: &Flusher) -> bool {
     if arena.meta.load(word::DIRTY) == CLEAN {
-        return false;
+        // After a peak there may be something to give back, even if nothing happens any more.
+        return elected(arena) && (sweep::tidy(arena).unwrap_or(false) || sweep::give_back(arena));
     }
     if !elected(arena) {
         return true;
@@ -239,6 +240,7 @@ fn tick(arena: &Arena, flusher: &Flusher) -> bool {
         let _ = sweep::expire(arena, SWEEP_RECORDS.max(keys.max(0) as u64 / SWEEP_PARTS));
     }
     let _ = sweep::tend(arena, || flusher.stop.load(Ordering::Acquire));
+    let _ = sweep::tidy(arena);
     sweep::give_back(arena);
     if sweep::advance(arena) > 0 && !is_periodic(arena) {
         let _ = sync::round(arena);

@@ -5,8 +5,8 @@ use crate::arena::{Arena, segment as row, word};
 use crate::log::segment::{self, BARE, BODY, DRAINED, FREE, SWEEPING, State, ZEROED};
 use crate::sys::clock;
 
-/// Free segments keep their disk space for so long, in case they are needed again.
-const KEEP_MS: u64 = 60_000;
+/// Free segments keep their disk space for so many intervals, in case they are needed again.
+const KEEP_INTERVALS: u64 = 60;
 /// And go back so many at a time.
 const AT_A_TIME: usize = 64;
 
@@ -113,7 +113,7 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
         arena.meta.store(word::PLENTY_SINCE_MS, now);
         return true;
     }
-    if now - since >= KEEP_MS {
+    if now - since >= KEEP_INTERVALS * arena.sync_interval_ms() {
         let highest = backed_from_above(arena, (backed - keep) as usize);
         for number in highest.into_iter().take(AT_A_TIME) {
             segment::make_bare(arena, number);

@@ -42,6 +42,8 @@ const NO_ROOM_MS: u64 = 100;
 const NO_VICTIM_MS: u64 = 10;
 /// A segment is emptied ahead of need if at least one part of so many is dead.
 const WORTH_PARTS: u64 = 8;
+/// Segments that are emptied at a time when there is no need.
+const TIDY_STEPS: u32 = 16;
 /// In need: one part of so many.
 const NEED_PARTS: u64 = 32;
 
@@ -187,6 +189,23 @@ pub(super) fn tend(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// After a peak a little may be alive in each of many segments: some of them are emptied, although
+/// there is room, so that the disk gets its space back. False: it is not so.
+pub(super) fn tidy(arena: &Arena) -> Result<bool> {
+    let live = (arena.meta.load(word::LIVE_LINES) as i64).max(0) as u64;
+    let used = arena.geometry.segments - segment::free(arena);
+    if used <= 2 * (live / segment::capacity(arena) + target(arena)) || pin::is_any(arena) {
+        return Ok(false);
+    }
+    let Some(_alone) = Alone::at_once(arena, word::SWEEP_LATCH) else { return Ok(false) };
+    let mut any = false;
+    for _ in 0..TIDY_STEPS {
+        // Half of it at least: what is moved is never more than what is given back.
+        any |= step(arena, 2, Budget::ALL)? == Step::Drained;
+    }
+    Ok(any)
 }
 
 /// One step before room is needed: a cache drops something rather than move nearly everything.
