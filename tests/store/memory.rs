@@ -1,6 +1,7 @@
 //! Memory: what is in it is reported, and let go of without a change of what is stored.
 
 use std::ops::ControlFlow;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use holdfast::{Options, SCAN_DONE, Scan, Stats, Store, Sync, Ttl};
@@ -60,9 +61,13 @@ fn stats(store: &Store) -> Stats {
     stats
 }
 
+/// One after the other: what is in memory is counted for the whole machine.
+static IN_TURN: Mutex<()> = Mutex::new(());
+
 /// One test, in one process of its own: what others have mapped would count too.
 #[test]
 fn memory_is_let_go_of_and_nothing_is_lost() {
+    let _turn = IN_TURN.lock().unwrap_or_else(|e| e.into_inner());
     let child = process::fork(|| {
         let dir = dir();
         let store = open(dir.path(), &options());
@@ -98,6 +103,7 @@ fn memory_is_let_go_of_and_nothing_is_lost() {
 
 #[test]
 fn memory_can_be_let_go_of_while_others_write_and_read() {
+    let _turn = IN_TURN.lock().unwrap_or_else(|e| e.into_inner());
     const KEYS: u64 = 3_000;
     let dir = dir();
     let store = open(dir.path(), &options());
