@@ -158,7 +158,8 @@ pub(crate) mod segment {
     /// If something here waits for older segments to go: the oldest one when it was last walked. Once
     /// something was evicted: the last number issued before that.
     pub(crate) const OLDEST_SEEN: u64 = 48;
-    /// The latest end of life among what was evicted from it, unix ms; 0 = nothing was.
+    /// In a cache: the latest end of life among what was evicted or moved from it, unix ms; 0 = nothing
+    /// was.
     pub(crate) const EVICTED_UNTIL: u64 = 56;
 }
 

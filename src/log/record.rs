@@ -29,7 +29,7 @@ pub(crate) const COMPRESSED: u8 = 4;
 pub(crate) const ASSUMES: u8 = 32;
 /// The record is an owner's own, see `store/owner.rs`: its key is the owner's name.
 pub(crate) const OWNER: u8 = 16;
-// Reserved: 8 packed tombstones, 32 a flush.
+// Reserved: 8 packed tombstones.
 
 /// Where the key's length and the flags are in a record, bytes: the low 16 and 8 bits of that word.
 pub(crate) const KEY_LEN_AT: u64 = 16;

@@ -2,8 +2,8 @@
 //!
 //! In periodic mode it runs the sync rounds; in every mode it drops what has expired, frees
 //! segments and makes the next ones ready. Each process that changed something has one while the
-//! store is dirty; one of them is elected by an advisory word with a heartbeat and works, the
-//! others watch it.
+//! store is dirty, or has space to give back after a peak; one of them is elected by an advisory
+//! word with a heartbeat and works, the others watch it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
