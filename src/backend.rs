@@ -78,6 +78,10 @@ pub trait Backend: Send + Sync {
     fn prepend(&self, key: &[u8], bytes: &[u8], held: Option<&Held>, sync: bool) -> Result<Stored>;
     fn get_many(&self, keys: &[&[u8]], each: &mut Each) -> Result<()>;
     fn set_many(&self, items: &[BatchItem]) -> Result<Vec<Result<Stored>>>;
+    /// Nothing, where there is nothing to be fetched ahead.
+    fn prefetch(&self, keys: &[&[u8]]) {
+        let _ = keys;
+    }
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored>;
     fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored>;
     fn scan(&self, cursor: &mut u64, scan: &Scan, visit: &mut Visit) -> Result<Page>;
@@ -92,6 +96,7 @@ pub trait Backend: Send + Sync {
     fn key_hash(&self, key: &[u8]) -> Result<u64>;
     fn now_ms(&self) -> Result<u64>;
     fn sync(&self) -> Result<()>;
+    fn sync_is_always(&self) -> bool;
     fn stats(&self) -> Result<Stats>;
     fn config(&self) -> Result<Config>;
     fn set_config(&self, change: &ConfigChange) -> Result<Config>;
@@ -198,6 +203,9 @@ impl Backend for Store {
     fn set_many(&self, items: &[BatchItem]) -> Result<Vec<Result<Stored>>> {
         Store::set_many(self, items)
     }
+    fn prefetch(&self, keys: &[&[u8]]) {
+        Store::prefetch(self, keys);
+    }
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
         Store::touch(self, key, ttl, held)
     }
@@ -239,6 +247,9 @@ impl Backend for Store {
     }
     fn sync(&self) -> Result<()> {
         Store::sync(self)
+    }
+    fn sync_is_always(&self) -> bool {
+        Store::sync_is_always(self)
     }
     fn stats(&self) -> Result<Stats> {
         Store::stats(self)

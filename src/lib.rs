@@ -72,8 +72,8 @@ pub use lock::{Acquired, Held, Holder, LockInfo, Wait};
 pub use options::{Config, ConfigChange, Options, Sync, Ttl};
 pub use store::{
     Amount, BackedUp, BatchItem, Compute, Counted, Each, Entry, Expect, Filter, Finding, Item,
-    Page, Progress, Range, Reclaimable, RepairOptions, Repaired, Restored, SCAN_DONE, Scan, Stats,
-    Store, Stored, Update, Verified, Visit, Write,
+    Mark, Page, Progress, Range, Reclaimable, RepairOptions, Repaired, Restored, SCAN_DONE, Scan,
+    Stats, Store, Stored, Update, Verified, Visit, Write,
 };
 pub use sys::clock::Clock;
 pub use sys::disk::{Disk, FileKind};

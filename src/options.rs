@@ -20,7 +20,8 @@ pub enum Sync {
     /// By one thread, `sync_interval` after a write at the latest: that much may be lost.
     #[default]
     Periodic,
-    /// Before each write is acknowledged, one `fdatasync` for all that wait.
+    /// Before each write is acknowledged, one `fdatasync` for all that wait. (Except through a
+    /// handle with [`Options::defer_sync`].)
     Always,
 }
 
@@ -73,6 +74,13 @@ pub struct Options {
     /// What a full store does with a new value: drop old ones that nobody reads (`true`), as a cache
     /// does, or refuse it (`false`, the default), so that no session is lost.
     pub evict: Option<bool>,
+    /// Of this handle alone: a change that is to be on the disk when its call returns
+    /// ([`Sync::Always`], or `sync` in a write) is there only when a later [`Store::sync`] returned,
+    /// and until then nobody may be told that it is done. For a server that cannot wait in each
+    /// call, and answers many at once after one sync.
+    ///
+    /// [`Store::sync`]: crate::Store::sync
+    pub defer_sync: bool,
     /// A test's clock in place of the machine's.
     pub clock: Option<Arc<dyn Clock>>,
     /// A test's disk in place of the operating system's.
@@ -97,6 +105,7 @@ impl Default for Options {
             hash: None,
             compress: None,
             evict: None,
+            defer_sync: false,
             clock: None,
             disk: None,
         }

@@ -160,8 +160,7 @@ fn rust_options(asked: &holdfast_options) -> Result<Options> {
         operation_timeout: duration(asked.operation_timeout_ms)
             .unwrap_or(defaults.operation_timeout),
         open_timeout: duration(asked.open_timeout_ms).unwrap_or(defaults.open_timeout),
-        clock: None,
-        disk: None,
+        ..defaults
     })
 }
 

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::lock::Held;
 use crate::options::Ttl;
-use crate::store::{Counted, Expect, Item, Stored, Update, Write};
+use crate::store::{Counted, Expect, Item, Mark, Stored, Update, Write};
 
 /// The options of a write, with the copy of the lock in them.
 pub(super) struct Asked<'a> {
@@ -59,6 +59,7 @@ impl<'a> Asked<'a> {
             held: self.held.as_ref(),
             sync: self.sync,
             owner: self.owner,
+            ..Write::default()
         }
     }
 }
@@ -399,7 +400,8 @@ unsafe fn computed(
                 HOLDFAST_TTL_KEEP => None,
                 other => Some(boundary::ttl(other)?),
             };
-            Ok(Update::Write { value, flags: change.flags, ttl })
+            let (mark, version) = (Mark::None, None);
+            Ok(Update::Write { value, flags: change.flags, ttl, mark, version })
         }
         other => Err(invalid(format!(
             "the function of an update returned {other}, which is none of HOLDFAST_UPDATE_..."

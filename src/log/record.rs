@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  word 0   lines 24 | owner length 8 | salt 32        stored last: it makes the record whole
-//!  word 1   seq                       the version; never issued twice
+//!  word 1   seq                       the record's number; never issued twice
 //!  word 2   key length 16 | flags 8 | copy number 8 | value length 32
 //!  word 3   hash of the key
 //!  word 4   CRC of header and key 32 | CRC of the value 32
 //!  word 5   expiry: unix ms 48 | check 16       changes in place, outside the CRC
 //!  word 6   user flags 32 | shadows until 32 (unix s; 0 nothing, all ones for ever)
-//!  word 7   with an owner: the version of the owner's record when this was written
+//!  word 7   with an owner: the number of the owner's record when this was written;
+//!           with GIVEN: the version
 //!  key and owner, padded to 8 bytes; value, padded to a line
 //! ```
 //!
@@ -29,7 +30,14 @@ pub(crate) const COMPRESSED: u8 = 4;
 pub(crate) const ASSUMES: u8 = 32;
 /// The record is an owner's own, see `store/owner.rs`: its key is the owner's name.
 pub(crate) const OWNER: u8 = 16;
-// Reserved: 8 packed tombstones.
+/// Its writer marked the value: somebody is making the real one.
+pub(crate) const PENDING: u8 = 8;
+/// Its writer marked the value: it is out of date.
+pub(crate) const STALE: u8 = 64;
+/// Its writer gave the version, which else is the record's number. Not with an owner.
+pub(crate) const GIVEN: u8 = 128;
+/// What a writer said of a value beside its bytes: goes with it into another record.
+pub(crate) const SAID: u8 = PENDING | STALE | GIVEN;
 
 /// Where the key's length and the flags are in a record, bytes: the low 16 and 8 bits of that word.
 pub(crate) const KEY_LEN_AT: u64 = 16;
@@ -61,8 +69,8 @@ pub(crate) struct Header {
     pub(crate) expiry: u64,
     pub(crate) user_flags: u32,
     pub(crate) shadows_until: u32,
-    /// See word 7.
-    pub(crate) owner_seq: u64,
+    /// The number of the owner's record, or the version given: see [`Header::version`].
+    pub(crate) word7: u64,
 }
 
 /// Bytes between the start of a record and its value.
@@ -140,7 +148,7 @@ impl Header {
             expiry: word(5),
             user_flags: w6 as u32,
             shadows_until: (w6 >> 32) as u32,
-            owner_seq: word(7),
+            word7: word(7),
         }
     }
 
@@ -168,7 +176,7 @@ impl Header {
             self.header_crc as u64 | (self.value_crc as u64) << 32,
             self.expiry,
             self.user_flags as u64 | (self.shadows_until as u64) << 32,
-            self.owner_seq,
+            self.word7,
         ]
     }
 
@@ -210,13 +218,19 @@ impl Header {
         let key_len = self.key_len as usize;
         (1..=KEY_MAX).contains(&key_len)
             && self.value_len as u64 <= VALUE_MAX
-            && (self.flags & OWNER == 0 || self.owner_len == 0)
+            && (self.flags & (OWNER | GIVEN) == 0 || self.owner_len == 0)
             && self.lines as u64 == lines(self.names_len(), self.value_len as u64)
             && (self.flags & RUN != 0 || self.lines as u64 * LINE <= room)
     }
 
     pub(crate) fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// The version that callers know: not what orders records.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        if self.is(GIVEN) { self.word7 } else { self.seq }
     }
 
     /// When it expires, unix ms, 0 = never; `None` if the word is damaged.
@@ -272,12 +286,13 @@ mod tests {
 
     #[test]
     fn an_owner_lies_behind_the_key_and_is_guarded_with_it() {
-        let mut header = Header { owner_len: 4, owner_seq: 77, flags: 0, ..sample() };
+        let mut header = Header { owner_len: 4, word7: 77, flags: 0, ..sample() };
         let mut bytes = encoded(&mut header, b"helloanna");
         let read = Header::decode(&bytes);
         assert_eq!((read, read.names_len(), read.lines), (header, 9, 3));
         assert!(read.checks(&mut bytes) && read.plausible(192));
         assert!(!Header { flags: OWNER, ..read }.plausible(192), "an owner has no owner");
+        assert!(!Header { flags: GIVEN, ..read }.plausible(192), "word 7 says one thing only");
         bytes[LINE as usize + 8] ^= 1;
         assert!(!read.checks(&mut bytes));
     }

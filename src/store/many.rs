@@ -24,6 +24,30 @@ pub struct BatchItem<'a> {
 pub type Each<'a> = dyn FnMut(usize, Result<Option<(&Item, &[u8])>>) + 'a;
 
 impl Store {
+    /// Says that these keys are read soon: the memory that their reads will want is asked for, and
+    /// nothing waits for it. A hint, worth giving for two keys or more when a read does not follow
+    /// at once; [`Store::get_many`] gives it by itself. What is no key is passed over.
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// # let store = Store::open(dir.path(), &options)?;
+    /// store.prefetch(&[b"a", b"b"]);
+    /// let mut value = Vec::new();
+    /// for key in [b"a", b"b"] {
+    ///     assert!(store.get(key, &mut value)?.is_none());
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn prefetch(&self, keys: &[&[u8]]) {
+        // A child of a fork attaches itself with its first read.
+        if self.attached.arena.peers.is_mine() {
+            keys.chunks(READ_AHEAD).for_each(|some| fetch(&self.attached.arena, some));
+        }
+    }
+
     /// Reads several values, one after the other and each as [`Store::get`] does: `each` is called
     /// once for every key, in their order. A key that fails stops none of the others.
     ///

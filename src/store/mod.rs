@@ -28,7 +28,7 @@ mod write;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Count};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits::SWEEP_RECORDS;
@@ -41,10 +41,11 @@ pub use care::{
 };
 use flusher::Flusher;
 pub use many::{BatchItem, Each};
+use ops::Doomed;
 pub use scan::{Entry, Filter, Page, Range, SCAN_DONE, Scan, Visit};
 pub use stats::Stats;
 pub use update::{Compute, Counted, Update};
-pub use write::{Expect, Write};
+pub use write::{Expect, Mark, Write};
 
 /// The outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub enum Stored {
 /// What is known of a value beside its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item {
-    /// Changes with every write, never repeats.
+    /// Changes with every write and never repeats, unless its writer gave it ([`Write::version`]).
     pub version: u64,
     /// The caller's own 32 bits.
     pub flags: u32,
@@ -70,6 +71,8 @@ pub struct Item {
     pub expires_ms: u64,
     /// Bytes.
     pub value_len: u64,
+    /// What its writer marked it as.
+    pub mark: Mark,
 }
 
 /// One process's attachment to a store.
@@ -106,6 +109,8 @@ struct Attachment {
 #[derive(Clone)]
 pub struct Store {
     attached: Arc<Attachment>,
+    /// See [`Options::defer_sync`].
+    defer_sync: bool,
 }
 
 /// Device and inode of a directory.
@@ -132,7 +137,7 @@ impl Store {
             && attached.is_in_place()
         {
             attached.renew_after_fork()?;
-            return Ok(Store { attached: attached.clone() });
+            return Ok(Store { attached: attached.clone(), defer_sync: options.defer_sync });
         }
         let arena = attach::attach(&path, options)?;
         let attached = Arc::new(Attachment {
@@ -142,7 +147,7 @@ impl Store {
         });
         flusher::look_after(&attached.arena, &attached.flusher);
         registry.push((identity, Arc::downgrade(&attached)));
-        Ok(Store { attached })
+        Ok(Store { attached, defer_sync: options.defer_sync })
     }
 
     /// The attachment, made this process's own after a fork.
@@ -167,11 +172,11 @@ impl Store {
     }
 
     /// After a change: it counts as acknowledged when this returns. With `sync` it is on the disk
-    /// then, whatever the mode.
+    /// then, whatever the mode, unless that is the caller's to see to.
     #[inline]
     fn acknowledge(&self, arena: &Arena, stored: Stored, sync: bool) -> Result<Stored> {
         if let Stored::Done(_) = stored {
-            if sync || arena.sync_mode() == Sync::Always {
+            if !self.defer_sync && (sync || arena.sync_mode() == Sync::Always) {
                 sync::wait_durable(arena)?;
             }
             flusher::changed(&self.attached.arena, &self.attached.flusher)?;
@@ -201,17 +206,21 @@ impl Store {
 
     /// Reads a value and gives it a new lifetime.
     pub fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>> {
-        let Some(mut item) = self.get(key, out)? else { return Ok(None) };
+        let arena = self.arena()?;
+        arena.count(Count::Gets);
+        let Some(read) = ops::read(arena, &self.key(arena, key)?, out)? else { return Ok(None) };
+        arena.count(Count::Hits);
+        let mut item = read.item;
         match self.touch(key, ttl, None)? {
-            Stored::Done(version) if version == item.version => {}
-            // Written anew with a shorter life, or by somebody else: say what is there now.
+            Stored::Done(version) if version == item.version && read.given.is_none() => {}
+            // Written anew with a shorter life, or by somebody else, perhaps with the version that
+            // he gave before: say what is there now.
             Stored::Done(_) => return self.get(key, out),
             _ => {
                 out.clear();
                 return Ok(None);
             }
         }
-        let arena = self.arena()?;
         item.expires_ms = match arena.lifetime_ms(ttl) {
             0 => 0,
             lifetime => arena.now_ms() + lifetime,
@@ -270,7 +279,8 @@ impl Store {
     /// ```
     pub fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored> {
         let arena = self.arena()?;
-        let stored = ops::delete(arena, &self.key(arena, key)?, expected, held)?;
+        let which = expected.map_or(Doomed::Any, Doomed::Version);
+        let stored = ops::delete(arena, &self.key(arena, key)?, which, held)?;
         self.acknowledge(arena, stored, false)
     }
 
@@ -372,7 +382,31 @@ impl Store {
         Ok(self.key(arena, key)?.hash.max(1))
     }
 
-    /// Returns when everything acknowledged before is on the disk, whatever the mode.
+    /// Is each change to be on the disk before anybody is told of it? As the store is set now; for
+    /// who looks after that himself, see [`Options::defer_sync`].
+    ///
+    /// ```
+    /// # use holdfast::*;
+    /// # let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+    /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
+    /// let options = Options { sync: Some(Sync::Always), defer_sync: true, ..options };
+    /// let store = Store::open(dir.path(), &options)?;
+    /// for request in [b"first", b"other"] {
+    ///     store.set(request, b"done", 0, Ttl::Never)?;
+    /// }
+    /// if store.sync_is_always() {
+    ///     store.sync()?;
+    /// }
+    /// // Only now are both answered.
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn sync_is_always(&self) -> bool {
+        self.attached.arena.sync_mode() == Sync::Always
+    }
+
+    /// Returns when everything that was changed before, through any handle, is on the disk, whatever
+    /// the mode.
     pub fn sync(&self) -> Result<()> {
         sync::wait_durable(self.arena()?)
     }

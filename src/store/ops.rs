@@ -8,14 +8,15 @@ use super::pack::{self, Packed};
 use super::stripe::{Change, Current, Found, Stripe};
 use super::sweep::{self, Wanted};
 use super::update::{self, Update};
-use super::{Expect, Item, Stored, Write};
+use super::write::{check_version, version_with_owner};
+use super::{Expect, Item, Mark, Stored, Write};
 use crate::arena::{Arena, Count, word};
 use crate::error::{Error, Result};
 use crate::index::{Slot, Table, stripe_of};
 use crate::key::{Key, Kind};
 use crate::limits::{LINE, OWNER_TRIES, READ_RETRIES, ROOM_TRIES};
 use crate::lock::{self, Held};
-use crate::log::record::{self, ASSUMES, COMPRESSED, Header, OWNER, RUN, TOMBSTONE};
+use crate::log::record::{self, ASSUMES, COMPRESSED, GIVEN, Header, OWNER, RUN, TOMBSTONE};
 use crate::log::segment::{self, Need};
 use crate::log::{self, Lane, Run};
 use crate::options::Ttl;
@@ -42,27 +43,46 @@ pub(super) fn damaged(arena: &Arena) -> Error {
 #[inline]
 pub(super) fn get(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
     arena.count(Count::Gets);
-    read_and(arena, key, out, || arena.count(Count::Hits))
+    read_and(arena, key, out, |_| arena.count(Count::Hits))
+}
+
+/// A value that was read, with what only the store knows of it.
+pub(super) struct Known {
+    pub(super) item: Item,
+    /// The record's number. Two records never share it, but two values may share a version that
+    /// their writers gave.
+    pub(super) seq: u64,
+    /// The version, if its writer gave it.
+    pub(super) given: Option<u64>,
 }
 
 /// Reads a value into `out` (which is cleared), taking no latch.
-pub(super) fn read(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Item>> {
-    read_and(arena, key, out, || {})
+pub(super) fn read(arena: &Arena, key: &Key, out: &mut Vec<u8>) -> Result<Option<Known>> {
+    let mut header = Header::default();
+    let item = read_and(arena, key, out, |scratch| header = Header::decode(scratch.bytes()))?;
+    let given = header.is(GIVEN).then(|| header.version());
+    Ok(item.map(|item| Known { item, seq: header.seq, given }))
 }
 
-/// The same; `hit` is called when there is one. (Not by the caller: to look at the answer costs a
-/// pass through memory.)
+/// The same; `hit` gets the record when there is one. (Not by the caller: to look at the answer
+/// costs a pass through memory.)
 #[inline(always)]
-fn read_and(arena: &Arena, key: &Key, out: &mut Vec<u8>, hit: impl Fn()) -> Result<Option<Item>> {
+fn read_and(
+    arena: &Arena,
+    key: &Key,
+    out: &mut Vec<u8>,
+    mut hit: impl FnMut(&mut Scratch),
+) -> Result<Option<Item>> {
     for attempt in 0..=READ_RETRIES {
         // Whoever is overtaken again and again reads where nobody can overtake.
         let _still = match attempt {
             READ_RETRIES => Some(Stripe::latch(arena, key.hash)?),
             _ => None,
         };
-        match look(arena, key, Some(out))? {
+        let mut scratch = Scratch::new();
+        match look_in(arena, key, Some(out), &mut scratch)? {
             Look::Hit(item) => {
-                hit();
+                hit(&mut scratch);
                 return Ok(Some(item));
             }
             Look::Miss => {
@@ -98,14 +118,24 @@ pub(super) fn exists(arena: &Arena, key: &Key) -> Result<Option<Item>> {
 
 /// One look: slot, copy, then slot, record and table again; only then are the copies judged.
 #[inline(always)]
-pub(super) fn look(arena: &Arena, key: &Key, mut out: Option<&mut Vec<u8>>) -> Result<Look> {
+pub(super) fn look(arena: &Arena, key: &Key, out: Option<&mut Vec<u8>>) -> Result<Look> {
+    look_in(arena, key, out, &mut Scratch::new())
+}
+
+/// The same; the header of a hit stays in `scratch`, but for its checksum and expiry.
+#[inline(always)]
+fn look_in(
+    arena: &Arena,
+    key: &Key,
+    mut out: Option<&mut Vec<u8>>,
+    scratch: &mut Scratch,
+) -> Result<Look> {
     let Some(table) = Table::of(arena, stripe_of(key.hash)) else {
         return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
     };
-    let mut scratch = Scratch::new();
     let mut bad = false;
     let found = table.candidates(&arena.index, key.hash, |slot_at, slot| {
-        match judge(arena, key, slot_at, slot, &mut scratch, out.as_deref_mut()) {
+        match judge(arena, key, slot_at, slot, scratch, out.as_deref_mut()) {
             Ok(Judged::Other) => None,
             Ok(Judged::Bad) => {
                 bad = true;
@@ -254,7 +284,13 @@ fn is_whole_header(arena: &Arena, at: u64, scratch: &mut Scratch) -> bool {
 }
 
 pub(super) fn item(header: &Header, value_len: u64, expires_ms: u64) -> Item {
-    Item { version: header.seq, flags: header.user_flags, expires_ms, value_len }
+    Item {
+        version: header.version(),
+        flags: header.user_flags,
+        expires_ms,
+        value_len,
+        mark: Mark::of(header.flags),
+    }
 }
 
 /// Refused before anything is done; the store's limit is for values as their writers know them.
@@ -267,8 +303,9 @@ pub(super) fn check_length(arena: &Arena, len: usize) -> Result<()> {
 /// Stores a value, if `expect` and the lock agree.
 pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], how: &Write) -> Result<Stored> {
     check_length(arena, value.len())?;
+    check_version(how.version)?;
     arena.check_sync()?;
-    let packed = Packed::new(arena.compresses(), value);
+    let packed = Packed::new(arena.compresses(), value).said(how.mark, how.version);
     let done = put_packed(arena, key, &packed, how, None);
     if let Ok(Stored::Done(_)) = done {
         arena.count(Count::Sets);
@@ -285,15 +322,16 @@ pub(super) fn read_current(arena: &Arena, current: &Current, out: &mut Vec<u8>) 
     }
 }
 
-/// What a writer saw of the present value's lifetime, which has no part in its version.
+/// What a writer saw of the present value: its record, and its lifetime, which has no part in that.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
+    pub(super) seq: u64,
     pub(super) expires_ms: u64,
     /// The new value takes it over to the millisecond.
     pub(super) keeps: bool,
 }
 
-/// The same for bytes as they will lie there; `seen` counts as part of the version expected.
+/// The same for bytes as they will lie there; what was `seen` must still be there.
 #[inline(always)]
 pub(super) fn put_packed(
     arena: &Arena,
@@ -304,8 +342,11 @@ pub(super) fn put_packed(
 ) -> Result<Stored> {
     let mut tie = None;
     if let Some(name) = how.owner {
+        if packed.given != 0 {
+            return Err(version_with_owner());
+        }
         let expires_ms = match seen {
-            Some(Seen { expires_ms, keeps: true }) => expires_ms,
+            Some(Seen { expires_ms, keeps: true, .. }) => expires_ms,
             _ => end_of(arena, how.ttl, arena.now_ms()),
         };
         tie = match owner::tie(arena, name, expires_ms, how.held)? {
@@ -403,7 +444,7 @@ fn put_once(
         Found::Damaged { .. } if how.expect != Expect::Any => return Err(damaged(arena)),
         _ => None,
     };
-    if let Some(refused) = how.expect.refuses(live.map(|current| current.header.seq)) {
+    if let Some(refused) = how.expect.refuses(live.map(|current| current.header.version())) {
         return Ok(Once::Stored(refused));
     }
     if let (Some(held), Found::Present(current)) = (how.held, &found)
@@ -416,17 +457,18 @@ fn put_once(
     }
     let mut expires_ms = end_of(arena, how.ttl, now);
     if let (Some(seen), Some(current)) = (seen, live) {
-        if seen.expires_ms != current.expires_ms {
-            return Ok(Once::Stored(Stored::Exists(current.header.seq)));
+        if (seen.seq, seen.expires_ms) != (current.header.seq, current.expires_ms) {
+            return Ok(Once::Stored(Stored::Exists(current.header.version())));
         }
         expires_ms = if seen.keeps { seen.expires_ms } else { expires_ms };
     }
     if let Some(instead) = retie(how, live.as_ref(), tie, expires_ms, &mut scratch) {
-        return Ok(instead);
+        // It is a tie that is missing, and what is tied has no version of its own.
+        return if packed.given != 0 { Err(version_with_owner()) } else { Ok(instead) };
     }
     let flags = how.flags;
-    let seq = fill(arena, &stripe, key, packed, run, flags, expires_ms, &found, now, tie)?;
-    Ok(Once::Stored(Stored::Done(seq)))
+    let version = fill(arena, &stripe, key, packed, run, flags, expires_ms, &found, now, tie)?;
+    Ok(Once::Stored(Stored::Done(version)))
 }
 
 /// Was a lock taken before what is there was ended by its owner? If the end is under way that is
@@ -470,7 +512,7 @@ fn retie(
             match tie.filter(|tie| tie.is_of(header, names)) {
                 Some(tie) => (!tie.covers(expires_ms)).then(|| tied(tie)),
                 None => {
-                    let (name, seq) = (owner_in(header, scratch), header.owner_seq);
+                    let (name, seq) = (owner_in(header, scratch), header.word7);
                     Some(Once::Owned(needed(name, seq, expires_ms)))
                 }
             }
@@ -514,14 +556,16 @@ pub(super) fn fill(
         lines: record::lines(key.bytes.len(), value.len() as u64) as u32,
         user_flags,
         shadows_until,
+        word7: packed.given,
         ..Header::default()
     };
     let Some(tie) = tie else {
-        return write(arena, stripe, key, key.bytes, value, header, expires_ms, found, run);
+        let seq = write(arena, stripe, key, key.bytes, value, header, expires_ms, found, run)?;
+        return Ok(if packed.given != 0 { packed.given } else { seq });
     };
     let names = [key.bytes, &tie.name].concat();
     header.owner_len = tie.name.len() as u8;
-    header.owner_seq = tie.seq;
+    header.word7 = tie.seq;
     header.lines = record::lines(names.len(), value.len() as u64) as u32;
     write(arena, stripe, key, &names, value, header, expires_ms, found, run)
 }
@@ -710,20 +754,38 @@ pub(super) fn with_room<T>(
     done
 }
 
-/// Deletes a key, if it is there, has the version expected and the lock agrees.
+/// Which value is to be deleted.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Doomed {
+    Any,
+    Version(u64),
+    /// The one with this number, which was read.
+    Seq(u64),
+}
+
+impl Doomed {
+    fn is(self, header: &Header) -> bool {
+        match self {
+            Doomed::Any => true,
+            Doomed::Version(version) => version == header.version(),
+            Doomed::Seq(seq) => seq == header.seq,
+        }
+    }
+}
+
+/// Deletes a key, if it is there, is the one that is meant and the lock agrees.
 pub(super) fn delete(
     arena: &Arena,
     key: &Key,
-    expected: Option<u64>,
+    which: Doomed,
     held: Option<&Held>,
 ) -> Result<Stored> {
     arena.check_sync()?;
-    let done = match with_room(arena, Wanted::LITTLE, || {
-        delete_once(arena, key, expected, held, false)
-    }) {
-        Err(Error::Full(_) | Error::NoSpace(_)) => delete_once(arena, key, expected, held, true),
-        done => done,
-    };
+    let done =
+        match with_room(arena, Wanted::LITTLE, || delete_once(arena, key, which, held, false)) {
+            Err(Error::Full(_) | Error::NoSpace(_)) => delete_once(arena, key, which, held, true),
+            done => done,
+        };
     if let Ok(Stored::Done(_)) = done {
         arena.count(Count::Deletes);
     }
@@ -735,7 +797,7 @@ pub(super) fn delete(
 fn delete_once(
     arena: &Arena,
     key: &Key,
-    expected: Option<u64>,
+    which: Doomed,
     held: Option<&Held>,
     in_place: bool,
 ) -> Result<Stored> {
@@ -747,15 +809,15 @@ fn delete_once(
     let found = stripe.find(key);
     match &found {
         Found::Present(current) if current.is_alive(arena, now)? => {
-            if expected.is_some_and(|expected| expected != current.header.seq) {
-                return Ok(Stored::Exists(current.header.seq));
+            if !which.is(&current.header) {
+                return Ok(Stored::Exists(current.header.version()));
             }
             if in_place {
                 end_in_place(arena, current);
                 return Ok(Stored::Done(arena.next_seq()));
             }
         }
-        Found::Damaged { .. } if expected.is_none() => {}
+        Found::Damaged { .. } if which == Doomed::Any => {}
         Found::Damaged { .. } => return Err(damaged(arena)),
         Found::Absent if !in_place && sweep::evict_horizon(arena) > now => {
             // One that was evicted may come back after a power loss: it is not to.
@@ -834,21 +896,21 @@ fn touch_once(
         _ => return Ok(Touched::Stored(Stored::Missing)),
     };
     let expires_ms = end_of(arena, ttl, now);
-    let mut seq = current.header.seq;
+    let mut version = current.header.version();
     let shorter = expires_ms != 0 && (current.expires_ms == 0 || expires_ms < current.expires_ms);
     if shorter {
         if !may_write || current.header.is(RUN) || current.standing.is_owned() {
             return Ok(Touched::Shorten);
         }
-        seq = shorten(arena, &stripe, key, &found, current, expires_ms, now)?;
+        version = shorten(arena, &stripe, key, &found, current, expires_ms, now)?;
     } else if expires_ms != current.expires_ms || current.standing.is_owned() {
         if !current.standing.covers(expires_ms) {
             let name = owner_in(&current.header, &mut scratch);
-            return Ok(Touched::Owned(needed(name, current.header.owner_seq, expires_ms)));
+            return Ok(Touched::Owned(needed(name, current.header.word7, expires_ms)));
         }
         lengthen(arena, current, expires_ms);
     }
-    Ok(Touched::Stored(Stored::Done(seq)))
+    Ok(Touched::Stored(Stored::Done(version)))
 }
 
 /// Gives a record a later end, where it lies.
@@ -858,7 +920,8 @@ pub(super) fn lengthen(arena: &Arena, current: &Current, expires_ms: u64) {
     arena.data.store(at, record::expiry_word(expires_ms, current.header.seq));
 }
 
-/// Writes a value again, as it lies there, with an earlier end; gives its new version.
+/// Writes a value again, as it lies there, with an earlier end; gives its version, a new one unless
+/// its writer gave it.
 #[cold]
 fn shorten(
     arena: &Arena,
@@ -879,9 +942,13 @@ fn shorten(
 /// The same for a value that fills whole segments, which takes too long under a latch.
 fn shorten_far(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
     let done = update::far(arena, key, held, &mut |present| match present {
-        Some((value, item)) => {
-            Update::Write { value: value.to_vec(), flags: item.flags, ttl: Some(ttl) }
-        }
+        Some((value, Known { item, given, .. })) => Update::Write {
+            value: value.to_vec(),
+            flags: item.flags,
+            ttl: Some(ttl),
+            mark: item.mark,
+            version: *given,
+        },
         None => Update::Keep,
     });
     done.map(|(stored, _)| stored)

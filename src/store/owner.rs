@@ -16,7 +16,7 @@
 //! seen something alive. Whoever needs that number and finds only the first writes the second.
 
 use super::life::{self, Life};
-use super::ops::{self, Look, Seen};
+use super::ops::{self, Known, Look, Seen};
 use super::pack::Packed;
 use super::stripe::{Found, Stripe};
 use super::sweep::Wanted;
@@ -112,7 +112,7 @@ fn look_up(arena: &Arena, header: &Header, names: &[u8]) -> Standing {
     let half_done = key.as_ref().is_ok_and(|key| Stripe::is_half_done(arena, key.hash));
     match key.and_then(|key| record_of(arena, &key)) {
         Ok(Some(record)) => Standing::Owned {
-            valid: record.seq == header.owner_seq,
+            valid: record.seq == header.word7,
             ended: if record.ended { record.seq } else { 0 },
             ending: record.ending,
             until_ms: record.until_ms,
@@ -177,7 +177,7 @@ pub(super) struct Tie {
 impl Tie {
     /// Is this how a record is tied?
     pub(super) fn is_of(&self, header: &Header, names: &[u8]) -> bool {
-        header.owner_seq == self.seq && names.get(header.key_len as usize..) == Some(&self.name)
+        header.word7 == self.seq && names.get(header.key_len as usize..) == Some(&self.name)
     }
 
     /// Does the owner live at least as long as that (0 = for ever)?
@@ -286,7 +286,7 @@ fn write(arena: &Arena, key: &Key, expect: Expect, flags: u32, until_ms: u64) ->
 }
 
 impl Store {
-    /// Gives a value that is there an owner, or another one; bytes, flags and lifetime stay, the
+    /// Gives a value that is there an owner, or another one; bytes, flags, mark and lifetime stay, the
     /// version is new. `Missing`: there is no value. `Lost`: the lock is not held any more, or the
     /// owner was ended since it was taken.
     ///
@@ -418,16 +418,18 @@ fn give(arena: &Arena, key: &Key, owner: &[u8], held: Option<&Held>) -> Result<S
     arena.check_sync()?;
     let mut value = Vec::new();
     for _ in 0..OWNER_TRIES {
-        let Some(item) = ops::read(arena, key, &mut value)? else { return Ok(Stored::Missing) };
+        let Some(Known { item, seq, .. }) = ops::read(arena, key, &mut value)? else {
+            return Ok(Stored::Missing);
+        };
         let how = Write {
             flags: item.flags,
-            expect: Expect::Version(item.version),
+            expect: Expect::Present,
             held,
             owner: Some(owner),
             ..Write::default()
         };
-        let packed = Packed::new(arena.compresses(), &value);
-        let seen = Seen { expires_ms: item.expires_ms, keeps: true };
+        let packed = Packed::new(arena.compresses(), &value).said(item.mark, None);
+        let seen = Seen { seq, expires_ms: item.expires_ms, keeps: true };
         match ops::put_packed(arena, key, &packed, &how, Some(seen))? {
             // Written or touched meanwhile.
             Stored::Exists(_) => continue,
@@ -468,7 +470,7 @@ fn key_at(arena: &Arena, slot_at: u64, owner: &[u8], seq: u64) -> Result<Option<
         }
         let Some(header) = header else { return Err(ops::damaged(arena)) };
         let theirs = !header.is(TOMBSTONE | OWNER)
-            && header.owner_seq == seq
+            && header.word7 == seq
             && owner_in(&header, scratch.bytes()) == owner;
         if !theirs {
             return Ok(None);

@@ -12,9 +12,10 @@
 
 use std::borrow::Cow;
 
+use super::write::Mark;
 use crate::error::{Error, Result};
 use crate::limits::{COMPRESS_FROM, COMPRESS_RATIO_MAX, COMPRESS_SAVES, VALUE_MAX};
-use crate::log::record::{self, COMPRESSED};
+use crate::log::record::{self, COMPRESSED, GIVEN, SAID};
 
 /// Bytes before the block.
 const HEAD: usize = 8;
@@ -25,6 +26,8 @@ pub(super) struct Packed<'a> {
     pub(super) crc: u32,
     /// For the record's header.
     pub(super) flags: u8,
+    /// The version that its writer gave; 0 = none.
+    pub(super) given: u64,
 }
 
 impl<'a> Packed<'a> {
@@ -34,15 +37,27 @@ impl<'a> Packed<'a> {
             && let Some(bytes) = compressed(value)
         {
             let crc = record::value_crc(&bytes);
-            return Packed { bytes: Cow::Owned(bytes), crc, flags: COMPRESSED };
+            return Packed { bytes: Cow::Owned(bytes), crc, flags: COMPRESSED, given: 0 };
         }
-        Packed { bytes: Cow::Borrowed(value), crc: record::value_crc(value), flags: 0 }
+        Packed { bytes: Cow::Borrowed(value), crc: record::value_crc(value), flags: 0, given: 0 }
+    }
+
+    /// The same, with what its writer says of it.
+    #[inline]
+    pub(super) fn said(mut self, mark: Mark, version: Option<u64>) -> Packed<'a> {
+        self.flags |= mark.flags();
+        if let Some(version) = version {
+            self.flags |= GIVEN;
+            self.given = version;
+        }
+        self
     }
 
     /// Stored bytes that go into another record as they are.
     pub(super) fn again(stored: &'a [u8], header: &record::Header) -> Packed<'a> {
-        let flags = header.flags & COMPRESSED;
-        Packed { bytes: Cow::Borrowed(stored), crc: header.value_crc, flags }
+        let flags = header.flags & (COMPRESSED | SAID);
+        let given = if header.is(GIVEN) { header.word7 } else { 0 };
+        Packed { bytes: Cow::Borrowed(stored), crc: header.value_crc, flags, given }
     }
 
     #[inline]

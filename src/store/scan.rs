@@ -591,7 +591,7 @@ fn range_page(arena: &Arena, range: &Range, visit: &mut Visit) -> Result<Page> {
         let mut is_there = true;
         if range.values {
             match ops::read(arena, &Key::new(&key, &arena.hash)?, &mut value) {
-                Ok(Some(now)) => item = now,
+                Ok(Some(now)) => item = now.item,
                 Ok(None) => is_there = false,
                 Err(Error::Damaged(_)) => {
                     page.damaged += 1;

@@ -27,7 +27,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"holdfast");
 /// A higher major number is another format.
 pub(crate) const MAJOR: u16 = 1;
 /// A higher minor number is one that this library can still use, flags permitting.
-pub(crate) const MINOR: u16 = 0;
+pub(crate) const MINOR: u16 = 1;
 const COPY: usize = 4096;
 const NEW: &str = "super.new";
 const CRC_AT: usize = 0x1f8;

@@ -97,10 +97,11 @@ pub(super) fn wait_durable(arena: &Arena) -> Result<()> {
     loop {
         let cell = arena.meta.cell(word::SYNC_FUTEX);
         let seen = cell.load(Ordering::Acquire);
+        // First: of two rounds under way at once the kernel tells one alone that a page was lost.
+        arena.check_sync()?;
         if is_done(arena, mine) {
             return Ok(());
         }
-        arena.check_sync()?;
         let leader = arena.meta.load(word::SYNC_LEADER);
         if leader != 0 {
             let asleep = Instant::now();

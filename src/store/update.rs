@@ -6,11 +6,11 @@
 
 use std::time::Instant;
 
-use super::ops::{self, Seen};
+use super::ops::{self, Doomed, Known, Seen};
 use super::pack::{self, Packed};
 use super::stripe::{Found, Stripe, computing};
 use super::sweep::Wanted;
-use super::write::{Expect, Write};
+use super::write::{Expect, Mark, Write, check_version};
 use super::{Item, Store, Stored};
 use crate::arena::{Arena, Count};
 use crate::error::{Error, Result};
@@ -34,6 +34,10 @@ pub enum Update {
         /// A new lifetime; `None` keeps the moment at which the present value ends. Where there is
         /// none it stands for the store's default lifetime.
         ttl: Option<Ttl>,
+        /// What it is marked as.
+        mark: Mark,
+        /// See [`Write::version`].
+        version: Option<u64>,
     },
     /// There is none from now on.
     Delete,
@@ -62,6 +66,9 @@ pub enum Counted {
 /// What a caller computes of a value (its bytes, and what is known of it), if there is one.
 pub type Compute<'a> = dyn FnMut(Option<(&[u8], &Item)>) -> Update + 'a;
 
+/// The same within the store.
+type ComputeKnown<'a> = dyn FnMut(Option<(&[u8], &Known)>) -> Update + 'a;
+
 /// The outcome, and whether anything was written.
 type Updated = (Stored, bool);
 
@@ -84,7 +91,9 @@ pub(super) fn update(
         };
     match done? {
         Some(updated) => Ok(updated),
-        None => far(arena, key, held, compute),
+        None => far(arena, key, held, &mut |present| {
+            compute(present.map(|(value, known)| (value, &known.item)))
+        }),
     }
 }
 
@@ -128,7 +137,7 @@ fn near(
     };
     let step = computing(|| compute(item.as_ref().map(|item| (&value[..], item))));
     match (step, live) {
-        (Update::Keep, Some(current)) => Ok(Some((Stored::Done(current.header.seq), false))),
+        (Update::Keep, Some(current)) => Ok(Some((Stored::Done(current.header.version()), false))),
         (Update::Keep | Update::Delete, None) => Ok(Some((Stored::Missing, false))),
         (Update::Delete, Some(current)) => {
             let seq = if in_place {
@@ -140,8 +149,9 @@ fn near(
             arena.count(Count::Deletes);
             Ok(Some((Stored::Done(seq), true)))
         }
-        (Update::Write { value, flags, ttl }, live) => {
+        (Update::Write { value, flags, ttl, mark, version }, live) => {
             ops::check_length(arena, value.len())?;
+            check_version(version)?;
             let len = value.len() as u64;
             if is_long(len) || Run::segments(arena, key.bytes.len(), len).is_some() {
                 return Ok(None);
@@ -150,12 +160,12 @@ fn near(
                 (None, Some(current)) => current.expires_ms,
                 (ttl, _) => ops::end_of(arena, ttl.unwrap_or(Ttl::Default), now),
             };
-            let packed = Packed::new(false, &value);
-            let seq = ops::fill(
+            let packed = Packed::new(false, &value).said(mark, version);
+            let version = ops::fill(
                 arena, &stripe, key, &packed, None, flags, expires_ms, &found, now, None,
             )?;
             arena.count(Count::Sets);
-            Ok(Some((Stored::Done(seq), true)))
+            Ok(Some((Stored::Done(version), true)))
         }
     }
 }
@@ -165,29 +175,34 @@ pub(super) fn far(
     arena: &Arena,
     key: &Key,
     held: Option<&Held>,
-    compute: &mut Compute,
+    compute: &mut ComputeKnown,
 ) -> Result<Updated> {
     let begun = Instant::now();
     let mut old = Vec::new();
     loop {
-        let item = ops::read(arena, key, &mut old)?;
-        let step = compute(item.as_ref().map(|item| (&old[..], item)));
-        let stored = match (step, &item) {
-            (Update::Keep, Some(item)) => return Ok((Stored::Done(item.version), false)),
+        let known = ops::read(arena, key, &mut old)?;
+        let step = compute(known.as_ref().map(|known| (&old[..], known)));
+        let stored = match (step, &known) {
+            (Update::Keep, Some(known)) => return Ok((Stored::Done(known.item.version), false)),
             (Update::Keep | Update::Delete, None) => return Ok((Stored::Missing, false)),
-            (Update::Delete, Some(item)) => ops::delete(arena, key, Some(item.version), held)?,
-            (Update::Write { value, flags, ttl }, item) => {
+            (Update::Delete, Some(known)) => ops::delete(arena, key, Doomed::Seq(known.seq), held)?,
+            (Update::Write { value, flags, ttl, mark, version }, known) => {
                 ops::check_length(arena, value.len())?;
+                check_version(version)?;
                 let how = Write {
                     flags,
                     ttl: ttl.unwrap_or(Ttl::Default),
-                    expect: item.map_or(Expect::Absent, |item| Expect::Version(item.version)),
+                    expect: known.as_ref().map_or(Expect::Absent, |_| Expect::Present),
                     held,
                     ..Write::default()
                 };
-                let seen = |item: Item| Seen { expires_ms: item.expires_ms, keeps: ttl.is_none() };
-                let packed = Packed::new(arena.compresses(), &value);
-                ops::put_packed(arena, key, &packed, &how, item.map(seen))?
+                let seen = |known: &Known| Seen {
+                    seq: known.seq,
+                    expires_ms: known.item.expires_ms,
+                    keeps: ttl.is_none(),
+                };
+                let packed = Packed::new(arena.compresses(), &value).said(mark, version);
+                ops::put_packed(arena, key, &packed, &how, known.as_ref().map(seen))?
             }
         };
         match stored {
@@ -244,7 +259,8 @@ impl Store {
     /// store.update(b"tags", None, false, &mut |present| match present {
     ///     Some((tags, item)) => {
     ///         let value = [tags, b",blue"].concat();
-    ///         Update::Write { value, flags: item.flags, ttl: None }
+    ///         let (mark, version) = (Mark::None, None);
+    ///         Update::Write { value, flags: item.flags, ttl: None, mark, version }
     ///     }
     ///     None => Update::Keep,
     /// })?;
@@ -267,8 +283,9 @@ impl Store {
         }
     }
 
-    /// Adds to a decimal number of 64 bits, which wraps around at its end. Flags and lifetime stay.
-    /// With `initial`, a number that is missing is made, with this value and as `how` says.
+    /// Adds to a decimal number of 64 bits, which wraps around at its end. Flags and lifetime stay;
+    /// mark and version are what `how` says. With `initial`, a number that is missing is made, with
+    /// this value and as `how` says.
     ///
     /// ```
     /// # use holdfast::*;
@@ -337,6 +354,8 @@ impl Store {
                 value: value.to_string().into_bytes(),
                 flags,
                 ttl,
+                mark: how.mark,
+                version: how.version,
             };
             let (outcome, step) = match (how.expect.refuses(version), present, initial) {
                 (Some(Stored::Exists(version)), ..) => (Counted::Exists(version), Update::Keep),
@@ -363,7 +382,7 @@ impl Store {
         })
     }
 
-    /// Adds bytes at the end of a value; flags and lifetime stay. There must be one.
+    /// Adds bytes at the end of a value; flags and lifetime stay, a mark does not. There must be one.
     ///
     /// ```
     /// # use holdfast::*;
@@ -414,7 +433,10 @@ impl Store {
         let stored = self.update(key, held, sync, &mut |present| {
             let Some((bytes, item)) = present else { return Update::Keep };
             match make(bytes) {
-                Ok(value) => Update::Write { value, flags: item.flags, ttl: None },
+                Ok(value) => {
+                    let (mark, version) = (Mark::None, None);
+                    Update::Write { value, flags: item.flags, ttl: None, mark, version }
+                }
                 Err(error) => {
                     failed = Some(error);
                     Update::Keep

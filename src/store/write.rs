@@ -1,8 +1,9 @@
 //! Writes of whole values: what a caller can ask of one, and the verbs that are short for it.
 
 use super::{Store, Stored, ops};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lock::Held;
+use crate::log::record::{PENDING, STALE};
 use crate::options::Ttl;
 
 /// What a write demands of the present value; expired data counts as absent.
@@ -31,6 +32,62 @@ impl Expect {
     }
 }
 
+/// What a writer marks a value as. The store keeps the mark with the value and shows it, and that
+/// is all: what it means is between its users. The next write says anew what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mark {
+    /// A value like any other.
+    #[default]
+    None,
+    /// Out of date, and better than none while nobody has made a new one.
+    Stale,
+    /// Somebody is making a new value, and others need not. There may be none to show yet.
+    Pending,
+    /// Out of date, and somebody is making a new one.
+    StalePending,
+}
+
+impl Mark {
+    /// The mark in the flags of a record.
+    #[inline]
+    pub(super) fn of(flags: u8) -> Mark {
+        match (flags & STALE != 0, flags & PENDING != 0) {
+            (false, false) => Mark::None,
+            (true, false) => Mark::Stale,
+            (false, true) => Mark::Pending,
+            (true, true) => Mark::StalePending,
+        }
+    }
+
+    /// The flags of a record with this mark.
+    #[inline]
+    pub(super) fn flags(self) -> u8 {
+        match self {
+            Mark::None => 0,
+            Mark::Stale => STALE,
+            Mark::Pending => PENDING,
+            Mark::StalePending => STALE | PENDING,
+        }
+    }
+}
+
+/// A version that a caller gives must be one.
+#[inline]
+pub(super) fn check_version(version: Option<u64>) -> Result<()> {
+    match version {
+        Some(0) => Err(Error::Invalid("a version that is given must not be 0".into())),
+        _ => Ok(()),
+    }
+}
+
+/// A value with an owner was to have a version of its writer's choice.
+#[cold]
+pub(super) fn version_with_owner() -> Error {
+    Error::Invalid(
+        "a value with an owner cannot have a version that is given: write it without one".into(),
+    )
+}
+
 /// How to write a value. The default: whatever is there, with the store's default lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Write<'a> {
@@ -48,6 +105,13 @@ pub struct Write<'a> {
     /// The name of the value's owner, 1 to 255 bytes, see [`Store::end_owner`]. `None` leaves a
     /// present value its owner, and gives a new one none.
     pub owner: Option<&'a [u8]>,
+    /// What the value is marked as.
+    pub mark: Mark,
+    /// The version that the value is to have, not 0: for who keeps several stores alike, or counts
+    /// versions himself. He sees to it that it tells apart what is to be told apart. `None`: one
+    /// that was never issued before. A value with an owner, a present one that is kept too, cannot
+    /// be given a version: [`Error::Invalid`].
+    pub version: Option<u64>,
 }
 
 impl Default for Write<'_> {
@@ -59,6 +123,8 @@ impl Default for Write<'_> {
             held: None,
             sync: false,
             owner: None,
+            mark: Mark::None,
+            version: None,
         }
     }
 }

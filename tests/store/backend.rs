@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use holdfast::backend::{self, Backend, Change, Session};
-use holdfast::{BatchItem, Counted, Error, Held, Item, Stored, Ttl, Update, Wait, Write};
-use holdfast_tests::{dir, small};
+use holdfast::{BatchItem, Counted, Error, Held, Item, Stored, Ttl, Wait, Write};
+use holdfast_tests::{dir, plain, small};
 
 const KEY: &[u8] = b"session";
 
@@ -82,9 +82,11 @@ fn every_verb_is_to_be_had_through_the_seam() {
     engine.write(b"c", b"old", &durable).expect("write");
     let mut grow = |present: Option<(&[u8], &Item)>| {
         let value = [present.expect("there").0, b"er"].concat();
-        Update::Write { value, flags: 0, ttl: None }
+        plain(value, 0, None)
     };
     engine.update(b"c", None, false, &mut grow).expect("update");
+    assert!(!engine.sync_is_always(), "the default is once a second");
+    engine.prefetch(&[b"c", b"", b"none"]);
     let mut found = Vec::new();
     let mut note = |index, value: holdfast::Result<Option<(&Item, &[u8])>>| {
         found.push((index, value.expect("readable").map(|(_, bytes)| bytes.to_vec())));

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::{
-    Acquired, BatchItem, ConfigChange, Counted, Entry, Error, Expect, Held, Item, Options, Range,
-    SCAN_DONE, Scan, Store, Stored, Sync, Ttl, Update, Wait, Write,
+    Acquired, BatchItem, ConfigChange, Counted, Entry, Error, Expect, Held, Item, Mark, Options,
+    Range, SCAN_DONE, Scan, Store, Stored, Sync, Ttl, Update, Wait, Write,
 };
 use holdfast_tests::process::{self, Link};
 use holdfast_tests::{HandClock, Rng, content, memory_dir, open, seed, size};
@@ -31,6 +31,7 @@ struct Known {
     flags: u32,
     version: u64,
     expires_ms: u64,
+    said: Said,
     owner: Option<usize>,
     /// Its owner was ended: it is no value any more.
     ended: bool,
@@ -41,16 +42,48 @@ struct Known {
 impl Known {
     /// One without an owner.
     fn new(value: Rc<Vec<u8>>, flags: u32, expires_ms: u64) -> Known {
-        Known { value, flags, version: 0, expires_ms, owner: None, ended: false, end: 0 }
+        let (said, owner) = (Said::default(), None);
+        Known { value, flags, version: 0, expires_ms, said, owner, ended: false, end: 0 }
+    }
+
+    /// The same with an owner, under a new version.
+    fn with_owner(self, owner: usize) -> Known {
+        let said = Said { version: None, ..self.said };
+        Known { owner: Some(owner), said, ..self }
+    }
+
+    /// A version that its writer gives, and an owner: that cannot be.
+    fn is_refused(&self) -> bool {
+        self.said.version.is_some() && self.owner.is_some()
     }
 }
 
 impl std::fmt::Debug for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Known { value, flags, version, expires_ms, owner, ended, .. } = self;
+        let Known { value, flags, version, expires_ms, said, owner, ended, .. } = self;
         let first = &value[..value.len().min(8)];
         write!(f, "{} bytes {first:x?}, {flags:x}, {version}, {expires_ms}", value.len())?;
-        write!(f, ", of {owner:?}, ended {ended}")
+        write!(f, ", {said:?}, of {owner:?}, ended {ended}")
+    }
+}
+
+/// What a writer says of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Said {
+    mark: Mark,
+    version: Option<u64>,
+}
+
+impl Said {
+    /// Mostly nothing; versions that repeat, and any.
+    fn draw(rng: &mut Rng) -> Said {
+        let marks = [Mark::None, Mark::None, Mark::Stale, Mark::Pending, Mark::StalePending];
+        let version = match rng.below(12) {
+            0 => Some(1 + rng.below(3)),
+            1 => Some(rng.next().max(1)),
+            _ => None,
+        };
+        Said { mark: *rng.pick(&marks), version }
     }
 }
 
@@ -86,6 +119,7 @@ enum Op {
         fenced: bool,
         sync: bool,
         owner: Option<usize>,
+        said: Said,
     },
     SetOwner {
         key: usize,
@@ -104,6 +138,7 @@ enum Op {
         ttl: Option<Ttl>,
         fenced: bool,
         sync: bool,
+        said: Said,
     },
     Count {
         key: usize,
@@ -112,6 +147,7 @@ enum Op {
         initial: Option<u64>,
         ttl: Ttl,
         fenced: bool,
+        said: Said,
     },
     Extend {
         key: usize,
@@ -284,6 +320,7 @@ impl World {
             _ => rng.below(self.max_value as u64 + 1) as usize,
         };
         let new = Content { tag: rng.next(), len };
+        let said = Said::draw(rng);
         let expect = match rng.below(8) {
             0 => Wish::Absent,
             1 => Wish::Present,
@@ -294,16 +331,17 @@ impl World {
         match rng.below(1000) {
             0..220 => {
                 let owner = rng.one_in(4).then(|| rng.below(3) as usize);
-                Op::Put { key, new, flags: rng.next() as u32, ttl, expect, fenced, sync, owner }
+                let flags = rng.next() as u32;
+                Op::Put { key, new, flags, ttl, expect, fenced, sync, owner, said }
             }
             220..260 => {
                 let (new, ttl) = (Some(new).filter(|_| !rng.one_in(4)), Some(ttl));
-                Op::Update { key, new, ttl: ttl.filter(|_| rng.one_in(2)), fenced, sync }
+                Op::Update { key, new, ttl: ttl.filter(|_| rng.one_in(2)), fenced, sync, said }
             }
             260..300 => {
                 let delta = *rng.pick(&[0, 1, 10, u64::MAX / 2, u64::MAX]);
                 let initial = Some(rng.next()).filter(|_| rng.one_in(2));
-                Op::Count { key, up: rng.one_in(2), delta, initial, ttl, fenced }
+                Op::Count { key, up: rng.one_in(2), delta, initial, ttl, fenced, said }
             }
             300..330 => Op::Extend { key, front: rng.one_in(2), new, fenced, sync },
             330..340 => {
@@ -447,17 +485,17 @@ impl World {
     /// What the operation leads to if it works: the value after it.
     fn after(&self, op: Op) -> (usize, Option<Known>) {
         match op {
-            Op::Put { key, new, flags, ttl, owner, .. } => {
+            Op::Put { key, new, flags, ttl, owner, said, .. } => {
                 let known = Known::new(Rc::new(new.bytes()), flags, self.expires(ttl));
                 let owner = owner.or_else(|| self.present(key)?.owner);
-                (key, Some(Known { owner, ..known }))
+                (key, Some(Known { owner, said, ..known }))
             }
             Op::SetOwner { key, owner, .. } => {
-                (key, self.present(key).map(|known| Known { owner: Some(owner), ..known }))
+                (key, self.present(key).map(|known| known.with_owner(owner)))
             }
-            Op::Update { key, new, ttl, .. } => (key, self.updated(key, new, ttl)),
-            Op::Count { key, up, delta, initial, ttl, .. } => {
-                (key, self.counted(key, up, delta, initial, ttl).0)
+            Op::Update { key, new, ttl, said, .. } => (key, self.updated(key, new, ttl, said)),
+            Op::Count { key, up, delta, initial, ttl, said, .. } => {
+                (key, self.counted(key, up, delta, initial, ttl, said).0)
             }
             Op::Extend { key, front, new, .. } => (key, self.extended(key, front, new)),
             Op::Batch { first, new, ttl, .. } => {
@@ -517,6 +555,7 @@ impl World {
         match (allowed, stored) {
             (Ok(()), Stored::Done(version)) => {
                 new.owner = named.or_else(|| present?.owner);
+                assert!(!new.is_refused(), "{new:?}");
                 self.becomes(which, version, Some(new));
             }
             (Ok(()), other) => panic!("not stored: {other:?}"),
@@ -527,9 +566,12 @@ impl World {
         }
     }
 
-    /// A change with a new version.
+    /// A change with a new version, or the one given.
     fn becomes(&mut self, which: usize, version: u64, after: Option<Known>) {
-        let version = self.new_version(version);
+        match after.as_ref().and_then(|known| known.said.version) {
+            Some(given) => assert_eq!(version, given),
+            None => drop(self.new_version(version)),
+        }
         match after {
             Some(known) => drop(self.values.insert(which, Known { version, ..known })),
             None => drop(self.values.remove(&which)),
@@ -537,22 +579,34 @@ impl World {
     }
 
     fn put(&mut self, op: Op) {
-        let Op::Put { key: which, new, flags, ttl, expect, fenced, sync, owner } = op else {
+        let Op::Put { key: which, new, flags, ttl, expect, fenced, sync, owner, said } = op else {
             return;
         };
         let (held, good) = self.fence(which, fenced);
         let expect = self.expect(expect, which);
         let name = owner.map(|o| OWNERS[o]);
-        let how = Write { flags, ttl, expect, held: held.as_ref(), sync, owner: name };
+        let Said { mark, version } = said;
+        let how =
+            Write { flags, ttl, expect, held: held.as_ref(), sync, owner: name, mark, version };
         let value = Rc::new(new.bytes());
         let result = self.store().write(&key(which), &value, &how);
+        if let Err(Error::Invalid(_)) = result {
+            let keeps = self.present(which).is_some_and(|known| known.owner.is_some());
+            return assert!(version.is_some() && (owner.is_some() || (good && keeps)));
+        }
         let Some(stored) = self.allow_full(result) else { return };
-        let new = Known { owner, ..Known::new(value, flags, self.expires(ttl)) };
+        let new = Known { owner, said, ..Known::new(value, flags, self.expires(ttl)) };
         self.wrote(which, held, good, expect, stored, new);
     }
 
     /// What an update makes of a value: other bytes behind the first few of the old ones, or none.
-    fn updated(&self, which: usize, new: Option<Content>, ttl: Option<Ttl>) -> Option<Known> {
+    fn updated(
+        &self,
+        which: usize,
+        new: Option<Content>,
+        ttl: Option<Ttl>,
+        said: Said,
+    ) -> Option<Known> {
         let present = self.present(which);
         let old: &[u8] = present.as_ref().map_or(&[], |known| &known.value);
         let value = Rc::new([&old[..old.len().min(5)], &new?.bytes()].concat());
@@ -562,14 +616,14 @@ impl World {
             (ttl, _) => self.expires(ttl.unwrap_or(Ttl::Default)),
         };
         let owner = present.and_then(|known| known.owner);
-        Some(Known { owner, ..Known::new(value, flags, expires_ms) })
+        Some(Known { owner, said, ..Known::new(value, flags, expires_ms) })
     }
 
     fn update(&mut self, op: Op) {
-        let Op::Update { key: which, new, ttl, fenced, sync } = op else { return };
+        let Op::Update { key: which, new, ttl, fenced, sync, said } = op else { return };
         let (held, good) = self.fence(which, fenced);
         let late = self.is_late(which, None, held);
-        let (present, after) = (self.present(which), self.updated(which, new, ttl));
+        let (present, after) = (self.present(which), self.updated(which, new, ttl, said));
         let result = self.store().update(&key(which), held.as_ref(), sync, &mut |seen| {
             assert_eq!(seen.is_some(), present.is_some());
             if let (Some((value, item)), Some(known)) = (seen, &present) {
@@ -579,7 +633,8 @@ impl World {
             match &after {
                 Some(known) => {
                     let value = known.value.to_vec();
-                    Update::Write { value, flags: known.flags, ttl }
+                    let Said { mark, version } = said;
+                    Update::Write { value, flags: known.flags, ttl, mark, version }
                 }
                 None => Update::Delete,
             }
@@ -589,13 +644,17 @@ impl World {
                 assert!(len == after.expect("a value").value.len() as u64);
                 assert!(len > self.max_value as u64);
             }
+            Err(Error::Invalid(_)) => assert!(good && after.expect("a value").is_refused()),
             result => match self.allow_full(result) {
                 None => assert!(after.is_some(), "a delete needs no room"),
                 Some(stored) if !good => assert_eq!(stored, Stored::Lost),
                 Some(Stored::Lost) => assert!(late != Late::No && after.is_some()),
                 Some(Stored::Done(_)) if late == Late::Yes => panic!("brought back"),
                 Some(Stored::Missing) => assert!(present.is_none() && after.is_none()),
-                Some(Stored::Done(version)) => self.becomes(which, version, after),
+                Some(Stored::Done(version)) => {
+                    assert!(after.as_ref().is_none_or(|known| !known.is_refused()));
+                    self.becomes(which, version, after);
+                }
                 Some(other) => panic!("{other:?}"),
             },
         }
@@ -609,6 +668,7 @@ impl World {
         delta: u64,
         initial: Option<u64>,
         ttl: Ttl,
+        said: Said,
     ) -> (Option<Known>, Option<u64>) {
         let present = self.present(which);
         let number = match &present {
@@ -623,28 +683,34 @@ impl World {
         let Some(number) = number else { return (present, None) };
         let value = Rc::new(number.to_string().into_bytes());
         let known = match present {
-            Some(known) => Known { value, ..known },
-            None => Known::new(value, 9, self.expires(ttl)),
+            Some(known) => Known { value, said, ..known },
+            None => Known { said, ..Known::new(value, 9, self.expires(ttl)) },
         };
         (Some(known), Some(number))
     }
 
     fn count(&mut self, op: Op) {
-        let Op::Count { key: which, up, delta, initial, ttl, fenced } = op else { return };
+        let Op::Count { key: which, up, delta, initial, ttl, fenced, said } = op else { return };
         let (held, good) = self.fence(which, fenced);
         let late = self.is_late(which, None, held);
-        let (after, number) = self.counted(which, up, delta, initial, ttl);
-        let how = Write { flags: 9, ttl, held: held.as_ref(), ..Write::default() };
+        let (after, number) = self.counted(which, up, delta, initial, ttl, said);
+        let Said { mark, version } = said;
+        let held = held.as_ref();
+        let how = Write { flags: 9, ttl, held, mark, version, ..Write::default() };
         let result = match up {
             true => self.store().increment(&key(which), delta, initial, &how),
             false => self.store().decrement(&key(which), delta, initial, &how),
         };
+        if let Err(Error::Invalid(_)) = result {
+            return assert!(good && number.is_some() && after.expect("a value").is_refused());
+        }
         let Some(counted) = self.allow_full(result) else { return };
         match (counted, number) {
             (Counted::Lost, _) => assert!(!good || (late != Late::No && number.is_some())),
             (Counted::Done { .. }, _) if late == Late::Yes => panic!("brought back"),
             (Counted::Done { value, version }, Some(number)) if good => {
                 assert_eq!(value, number);
+                assert!(after.as_ref().is_none_or(|known| !known.is_refused()));
                 self.becomes(which, version, after);
             }
             (Counted::NotANumber(version), None) => {
@@ -659,7 +725,7 @@ impl World {
         let known = self.present(which)?;
         let (old, bytes) = (&known.value[..], &new.bytes()[..]);
         let value = Rc::new(if front { [bytes, old].concat() } else { [old, bytes].concat() });
-        Some(Known { value, ..known })
+        Some(Known { value, said: Said::default(), ..known })
     }
 
     fn extend(&mut self, op: Op) {
@@ -821,15 +887,17 @@ impl World {
         let item = self.store().exists(&key(which)).expect("exists").expect("just touched");
         assert_eq!(item.expires_ms, expires_ms);
         let shorter = expires_ms != 0 && (known.expires_ms == 0 || expires_ms < known.expires_ms);
-        let version = if shorter { self.new_version(item.version) } else { known.version };
+        let is_new = shorter && known.said.version.is_none();
+        let version = if is_new { self.new_version(item.version) } else { known.version };
         assert_eq!(item.version, version);
         self.values.insert(which, Known { version, expires_ms, ..known });
     }
 
     fn check_item(known: &Known, item: Item) {
-        let found = (item.version, item.flags, item.expires_ms, item.value_len);
+        let found = (item.version, item.flags, item.expires_ms, item.value_len, item.mark);
         let len = known.value.len() as u64;
-        assert_eq!(found, (known.version, known.flags, known.expires_ms, len));
+        let expected = (known.version, known.flags, known.expires_ms, len, known.said.mark);
+        assert_eq!(found, expected);
     }
 
     fn get(&self, which: usize) {
@@ -1030,7 +1098,7 @@ impl World {
                     (_, _, Late::Perhaps, Stored::Lost) => {}
                     (_, Some(known), _, Stored::Done(version)) => {
                         let version = self.new_version(version);
-                        let known = Known { version, owner: Some(owner), ..known };
+                        let known = Known { version, ..known.with_owner(owner) };
                         self.values.insert(which, known);
                     }
                     other => panic!("{other:?}"),
@@ -1088,6 +1156,8 @@ impl World {
             (Some(known), Some(item)) => {
                 known.owner.map(|o| OWNERS[o]) == owner.as_deref()
                     && known.flags == item.flags
+                    && known.said.mark == item.mark
+                    && known.said.version.is_none_or(|given| given == item.version)
                     && known.expires_ms == item.expires_ms
                     && value == *known.value
             }
@@ -1099,7 +1169,9 @@ impl World {
             None => {}
             Some(item) => {
                 let known = if is(&old) { old } else { new }.expect("found");
-                self.highest = self.highest.max(item.version);
+                if known.said.version.is_none() {
+                    self.highest = self.highest.max(item.version);
+                }
                 self.values.insert(which, Known { version: item.version, ..known });
             }
         }

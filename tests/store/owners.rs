@@ -6,13 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use holdfast::{
-    Acquired, Error, Expect, Held, Options, Store, Stored, Sync, Ttl, Update, Wait, Write,
-};
+use holdfast::{Acquired, Error, Expect, Held, Options, Store, Stored, Sync, Ttl, Wait, Write};
 use holdfast_tests::killing::now_ns;
 use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{
-    CutDisk, HandClock, Luck, Rng, content, dir, memory_dir, open, seed, size, small,
+    CutDisk, HandClock, Luck, Rng, content, dir, memory_dir, open, plain, seed, size, small,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -161,11 +159,7 @@ fn every_verb_on_a_live_value_leaves_it_its_owner() {
         }),
         ("append", |s| assert!(done(s.append(b"k", b"more", None, false)) > 0)),
         ("update", |s| {
-            let update = |_: Option<(&[u8], &holdfast::Item)>| Update::Write {
-                value: b"computed".to_vec(),
-                flags: 0,
-                ttl: None,
-            };
+            let update = |_: Option<(&[u8], &holdfast::Item)>| plain(b"computed".to_vec(), 0, None);
             done(s.update(b"k", None, false, &mut { update }));
         }),
         ("touch longer", |s| assert!(done(s.touch(b"k", Ttl::Never, None)) > 0)),

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::{
-    BatchItem, Disk, Error, FileKind, Options, Store, Stored, Sync, Ttl, Update, Write,
+    BatchItem, ConfigChange, Disk, Error, FileKind, Options, Store, Stored, Sync, Ttl, Write,
 };
 use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{
-    CutDisk, HandClock, Luck, Rng, content, dir, memory_dir, open, seed, size, small,
+    CutDisk, HandClock, Luck, Rng, content, dir, memory_dir, open, plain, seed, size, small,
 };
 
 const KEYS: u64 = 30;
@@ -134,7 +134,7 @@ impl World {
                 places.into_iter().zip(outcomes).map(|(n, stored)| (n, stored, state)).collect()
             }
             1 => {
-                let step = Update::Write { value, flags: 0, ttl: None };
+                let step = plain(value, 0, None);
                 let stored =
                     self.store().update(&key(which), None, how.sync, &mut |_| step.clone());
                 let expires_ms = if present { self.last(which).expires_ms } else { 0 };
@@ -375,7 +375,7 @@ fn a_durable_write_survives_a_cut_in_any_mode_and_brings_those_before_it() {
         survives("append", b"durable", b"42!");
         store.prepend(b"durable", b"=", None, true).unwrap();
         survives("prepend", b"durable", b"=42!");
-        let other = Update::Write { value: b"other".to_vec(), flags: 0, ttl: None };
+        let other = plain(b"other".to_vec(), 0, None);
         store.update(b"durable", None, true, &mut |_| other.clone()).unwrap();
         survives("update", b"durable", b"other");
         let batch = [b"first".as_slice(), b"second"].map(|key| BatchItem {
@@ -465,5 +465,75 @@ fn a_failed_sync_is_never_forgotten_until_the_store_is_opened_anew() {
         assert!(store.get(b"before", &mut value).unwrap().is_some());
         assert!(matches!(store.set(b"after", b"3", 0, Ttl::Never), Ok(Stored::Done(_))));
         store.sync().unwrap();
+    }
+}
+
+/// Of several handles of one store in one process some may defer their syncs.
+#[test]
+fn a_handle_that_defers_syncs_waits_for_none_until_it_is_told_to() {
+    let (dir, disk) = (dir(), CutDisk::new());
+    let options = Options { thread: false, disk: Some(disk.clone()), ..small() };
+    let options = Options { sync: Some(Sync::Always), ..options };
+    let waiting = open(dir.path(), &options);
+    let deferring = open(dir.path(), &Options { defer_sync: true, ..options.clone() });
+    assert!(waiting.sync_is_always() && deferring.clone().sync_is_always());
+    let syncs_of = |work: &dyn Fn(&Store) -> bool, store: &Store| {
+        let before = disk.syncs();
+        assert!(work(store));
+        disk.syncs() - before
+    };
+    let is_done = |stored: holdfast::Result<Stored>| matches!(stored, Ok(Stored::Done(_)));
+    let sync = Write { sync: true, ..Write::default() };
+    let item = |key| BatchItem { key, value: b"1", how: sync };
+    let changes: [&dyn Fn(&Store) -> bool; 6] = [
+        &|s| is_done(s.set(b"k", b"1", 0, Ttl::Millis(60_000))),
+        &|s| is_done(s.write(b"k", b"1", &sync)),
+        &|s| is_done(s.touch(b"k", Ttl::Never, None)),
+        &|s| s.increment(b"k", 1, None, &sync).is_ok(),
+        &|s| s.set_many(&[item(b"a"), item(b"b")]).is_ok_and(|all| all.into_iter().all(is_done)),
+        &|s| [b"a", b"b"].into_iter().any(|key| is_done(s.delete(key, None, None))),
+    ];
+    for change in changes {
+        assert_eq!(syncs_of(change, &waiting), 1);
+        assert_eq!(syncs_of(change, &deferring.clone()), 0);
+        assert_eq!(syncs_of(&|s| s.sync().is_ok(), &deferring), 1);
+    }
+    let change = ConfigChange { sync: Some(Sync::None), ..ConfigChange::default() };
+    waiting.set_config(&change).unwrap();
+    assert!(!deferring.sync_is_always(), "what is in force, not what was asked for");
+    assert_eq!(syncs_of(&|s| is_done(s.write(b"k", b"2", &sync)), &waiting), 1);
+    assert_eq!(syncs_of(&|s| is_done(s.write(b"k", b"2", &sync)), &deferring), 0);
+}
+
+/// A sync that returns covers each write that was published before: a cut right after it keeps
+/// them, whatever of the later ones reached the disk. One that fails says so.
+#[test]
+fn a_deferred_write_is_durable_when_the_sync_after_it_returned() {
+    let mut rng = Rng::new(seed("deferred"));
+    for turn in 0..20 {
+        let (dir, cut, disk) = (dir(), memory_dir(), CutDisk::new());
+        let options = Options { thread: false, disk: Some(disk.clone()), ..small() };
+        let options = Options { sync: Some(Sync::Always), defer_sync: true, ..options };
+        let store = open(dir.path(), &options);
+        let keys: Vec<_> = (0..50u32).map(|i| format!("key {i}").into_bytes()).collect();
+        let set = |value: &[u8]| {
+            for key in &keys {
+                assert!(matches!(store.set(key, value, 0, Ttl::Never), Ok(Stored::Done(_))));
+            }
+        };
+        set(b"first");
+        store.sync().unwrap();
+        set(b"later");
+        disk.cut(dir.path(), cut.path(), &mut rng, Luck::Some(3), turn % 2 == 0);
+        let after = open(cut.path(), &Options::default());
+        for key in &keys {
+            let mut value = Vec::new();
+            assert!(after.get(key, &mut value).unwrap().is_some(), "turn {turn}");
+            assert!(value == b"first" || value == b"later");
+        }
+        disk.fail_once();
+        assert!(matches!(store.sync(), Err(Error::SyncFailed(_))));
+        assert!(matches!(store.sync(), Err(Error::SyncFailed(_))), "nothing is durable any more");
+        assert!(matches!(store.set(b"k", b"", 0, Ttl::Never), Err(Error::SyncFailed(_))));
     }
 }

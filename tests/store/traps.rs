@@ -537,7 +537,7 @@ fn a_newer_format_is_refused_with_both_versions() {
     let Err(Error::Format { path: named, why }) = Store::open(dir.path(), &small()) else {
         panic!("opened, or another error")
     };
-    assert!(named.ends_with("super") && why.contains("9.0") && why.contains("1.0"), "{why}");
+    assert!(named.ends_with("super") && why.contains("9.1") && why.contains("1.1"), "{why}");
 }
 
 /// CRC-32C, bit by bit: the slow and obvious one.

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use holdfast::{
-    Acquired, BatchItem, Counted, Error, Expect, Item, Options, Store, Stored, Sync, Ttl, Update,
-    Wait, Write,
+    Acquired, BatchItem, Counted, Error, Expect, Item, Mark, Options, Store, Stored, Sync, Ttl,
+    Update, Wait, Write,
 };
-use holdfast_tests::{HandClock, dir, open, small};
+use holdfast_tests::{HandClock, dir, open, plain, small};
 
 fn get(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
     let mut value = Vec::new();
@@ -351,7 +351,7 @@ fn an_update_keeps_writes_or_deletes_as_it_computes() {
     let dir = dir();
     let clock = HandClock::new();
     let store = open(dir.path(), &Options { clock: Some(clock.clone()), ..small() });
-    let write = |value: &[u8], ttl| Update::Write { value: value.to_vec(), flags: 4, ttl };
+    let write = |value: &[u8], ttl| plain(value.to_vec(), 4, ttl);
     let run = |update: Update| store.update(b"k", None, false, &mut |_| update.clone()).unwrap();
     assert_eq!(run(Update::Keep), Stored::Missing);
     assert_eq!(run(Update::Delete), Stored::Missing);
@@ -364,7 +364,10 @@ fn an_update_keeps_writes_or_deletes_as_it_computes() {
     let seen = store.update(b"k", None, false, &mut |present| {
         let (value, item) = present.expect("alive");
         assert_eq!(value, b"2");
-        assert_eq!(*item, Item { version: v2, flags: 4, expires_ms: end, value_len: 1 });
+        assert_eq!(
+            *item,
+            Item { version: v2, flags: 4, expires_ms: end, value_len: 1, mark: Mark::None }
+        );
         write(b"3", None)
     });
     assert!(matches!(seen, Ok(Stored::Done(_))));
@@ -434,7 +437,7 @@ fn an_update_of_a_large_value_keeps_the_lifetime_that_it_was_given_meanwhile() {
                 store.touch(b"k", Ttl::Millis(60_000), None).unwrap();
             }
             let value = [present.expect("there").0, &[2; 10]].concat();
-            Update::Write { value, flags: 0, ttl: None }
+            plain(value, 0, None)
         })
         .unwrap();
     assert_eq!(runs, 2);

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use holdfast::{Clock, Options, Store};
+use holdfast::{Clock, Mark, Options, Store, Ttl, Update};
 
 pub use disk::{CutDisk, Luck};
 pub use mount::Mount;
@@ -41,6 +41,11 @@ pub fn memory_dir() -> tempfile::TempDir {
 /// Small, created when missing.
 pub fn small() -> Options {
     Options { create: true, max_bytes: Some(16 << 20), ..Options::default() }
+}
+
+/// An update that writes a value as most writers do: without a mark, with the next version.
+pub fn plain(value: Vec<u8>, flags: u32, ttl: Option<Ttl>) -> Update {
+    Update::Write { value, flags, ttl, mark: Mark::None, version: None }
 }
 
 /// Opens, or says why not.

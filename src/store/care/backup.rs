@@ -296,7 +296,7 @@ impl<'a> Copy<'a> {
         let mut gone = Header {
             flags: TOMBSTONE | seen.header.flags & OWNER,
             owner_len: 0,
-            owner_seq: 0,
+            word7: 0,
             value_len: 0,
             lines: record::lines(key.len(), 0) as u32,
             value_crc: record::value_crc(&[]),

@@ -442,7 +442,7 @@ impl<'a> Visit<'a> {
             salt: lane.salt(),
             lines: lines as u32,
             owner_len: 0,
-            owner_seq: 0,
+            word7: 0,
             flags: TOMBSTONE | old.flags & OWNER,
             copy: record::next_copy(old.copy),
             value_len: 0,
