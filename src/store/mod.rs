@@ -35,6 +35,7 @@ use crate::limits::SWEEP_RECORDS;
 use crate::lock::{self, Acquired, Held, LockInfo, Wait};
 use crate::options::{Options, Sync, Ttl};
 use crate::sys::dir::Dir;
+use crate::sys::fork::{self, Kept};
 use crate::sys::peers::AttachGuard;
 pub use care::{
     Amount, BackedUp, Finding, Progress, Reclaimable, RepairOptions, Repaired, Restored, Verified,
@@ -116,23 +117,24 @@ pub struct Store {
 /// Device and inode of a directory.
 type Identity = (u64, u64);
 
-static REGISTRY: parking_lot::Mutex<Vec<(Identity, Weak<Attachment>)>> =
-    parking_lot::Mutex::new(Vec::new());
+/// What this process is attached to.
+static REGISTRY: Kept<Vec<(Identity, Weak<Attachment>)>> = Kept::new();
 
 impl Store {
     /// Opens the store in a directory; see [`Options`] for what happens if there is none.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Store> {
         options.config()?;
-        crate::sys::fork::prepare();
+        fork::prepare()?;
         let path = std::path::absolute(path.as_ref())
             .map_err(|e| Error::io(format!("finding {}", path.as_ref().display()), e))?;
         let identity = Dir::open(&path, options.force_filesystem)?.identity()?;
         // Dropped after the guard: letting go of the last use of an attachment takes it too.
         let known;
-        let _one_at_a_time = AttachGuard::new();
-        let mut registry = REGISTRY.lock();
-        registry.retain(|(_, weak)| weak.strong_count() > 0);
-        known = registry.iter().find(|(id, _)| *id == identity).and_then(|(_, w)| w.upgrade());
+        let mut one_at_a_time = AttachGuard::new();
+        known = REGISTRY.with(&mut one_at_a_time, |registry| {
+            registry.retain(|(_, weak)| weak.strong_count() > 0);
+            registry.iter().find(|(id, _)| *id == identity).and_then(|(_, weak)| weak.upgrade())
+        });
         if let Some(attached) = &known
             && attached.is_in_place()
         {
@@ -146,7 +148,9 @@ impl Store {
             arena: Arc::new(arena),
         });
         flusher::look_after(&attached.arena, &attached.flusher);
-        registry.push((identity, Arc::downgrade(&attached)));
+        REGISTRY.with(&mut one_at_a_time, |registry| {
+            registry.push((identity, Arc::downgrade(&attached)));
+        });
         Ok(Store { attached, defer_sync: options.defer_sync })
     }
 

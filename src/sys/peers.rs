@@ -55,12 +55,13 @@ pub(super) fn after_fork_in_parent() {
     ATTACH.open();
 }
 
-/// In a child: gives up the parent's descriptors, so that the parent's death stays visible.
+/// In a child: gives up the parent's descriptors, so that the parent's death stays visible; those too
+/// that a thread which is not here was about to note.
 pub(super) fn after_fork_in_child() {
     THEFT.open_in_child();
     ATTACH.open_in_child();
     for entry in &TABLE {
-        if entry.used.load(Ordering::Relaxed) == 1 {
+        if entry.used.load(Ordering::Relaxed) != 0 {
             entry.close();
         }
     }
@@ -165,7 +166,7 @@ pub(crate) struct Peers {
 impl Peers {
     /// Takes over two descriptors of the file `lock`, opened apart from each other.
     pub(crate) fn new(life: File, probe: File) -> Result<Peers> {
-        fork::prepare();
+        fork::prepare()?;
         let (dev, ino) = identity(life.as_raw_fd()).unwrap_or_default();
         for (entry, cell) in TABLE.iter().enumerate() {
             if cell.used.compare_exchange(0, 2, Ordering::AcqRel, Ordering::Relaxed).is_ok() {

@@ -190,6 +190,20 @@ fn a_child_can_open_a_store_whatever_the_parents_threads_were_doing_at_the_fork(
     });
 }
 
+/// The handlers that keep forks and opens apart are registered by the first open: a fork may begin
+/// before them. Each turn is a process of its own, because a process has one first open.
+#[test]
+fn a_child_of_a_fork_during_the_first_open_can_open_a_store() {
+    let turns = (0..60u64).map(|turn| (turn * 10).to_string());
+    for how in turns.chain(vec!["inside".to_string(); 5]) {
+        let dir = memory_dir();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-forker"));
+        let output = command.arg(dir.path()).arg(&how).output().expect("a forker");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{how}: {said}");
+    }
+}
+
 #[test]
 fn a_stopped_holder_is_fenced_after_its_lease_and_writes_nothing_when_it_goes_on() {
     let dir = dir();
