@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -44,7 +44,7 @@ pub(super) struct Flusher {
     stop: AtomicBool,
     /// 1 = wake up out of turn: segments are to be made ready, or it is time to stop.
     bell: AtomicU32,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    handle: Mutex<Option<thread::Started>>,
     life_seen_ms: AtomicU64,
 }
 
@@ -77,8 +77,7 @@ impl Flusher {
         // Bounded, because a fork may have copied the lock while another thread had it.
         let handle = self.handle.try_lock_for(Duration::from_secs(1)).and_then(|mut h| h.take());
         if let Some(handle) = handle {
-            // A panic in it was reported by the hook; nothing depends on its end.
-            let _ = handle.join();
+            handle.join();
         }
     }
 
@@ -159,7 +158,7 @@ fn start(arena: &Arc<Arena>, flusher: &Arc<Flusher>) {
         return;
     }
     let (arena, own) = (arena.clone(), flusher.clone());
-    match thread::spawn_quiet("holdfast", move || run(&arena, &own)) {
+    match thread::spawn_quiet(c"holdfast", move || run(&arena, &own)) {
         // The handle of one that ended before is dropped here.
         Ok(started) => *handle = Some(started),
         // Tried again at the next change; the kernel writes back on its own in the meantime.

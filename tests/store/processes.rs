@@ -164,8 +164,9 @@ fn a_child_for_which_there_is_no_slot_does_nothing_without_one() {
     assert!(store.get(b"k", &mut value).unwrap().is_some() && value == b"parent");
 }
 
-/// A lock that keeps a queue of its waiters is handed over, in the child, to a thread of the parent:
-/// children hung at their first open for ever.
+/// A lock that keeps a queue of its waiters is handed over, in the child, to a thread of the parent,
+/// and one that a thread takes while it starts is never given back: children hung at their first
+/// open, or when they waited for a thread of their own, for ever.
 #[test]
 fn a_child_can_open_a_store_whatever_the_parents_threads_were_doing_at_the_fork() {
     let (busy, dir) = (dir(), dir());
@@ -176,12 +177,16 @@ fn a_child_can_open_a_store_whatever_the_parents_threads_were_doing_at_the_fork(
             scope.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     drop(open(busy.path(), &small()));
+                    (0..20).for_each(|_| std::thread::spawn(|| ()).join().expect("a thread"));
                 }
             });
         }
         let ended: Vec<Ended> = (0..60)
             .map(|_| {
-                let child = process::fork(|| drop(open(dir.path(), &small())));
+                let child = process::fork(|| {
+                    let store = open(dir.path(), &small());
+                    store.set(b"k", b"v", 0, Ttl::Never).expect("set");
+                });
                 child.wait(Duration::from_secs(5))
             })
             .collect();
