@@ -180,12 +180,18 @@ impl Store {
     #[inline]
     fn acknowledge(&self, arena: &Arena, stored: Stored, sync: bool) -> Result<Stored> {
         if let Stored::Done(_) = stored {
-            if !self.defer_sync && (sync || arena.sync_mode() == Sync::Always) {
-                sync::wait_durable(arena)?;
-            }
-            flusher::changed(&self.attached.arena, &self.attached.flusher)?;
+            self.changed(arena, sync)?;
         }
         Ok(stored)
+    }
+
+    /// The same for whatever was written.
+    #[inline]
+    fn changed(&self, arena: &Arena, sync: bool) -> Result<()> {
+        if !self.defer_sync && (sync || arena.sync_mode() == Sync::Always) {
+            sync::wait_durable(arena)?;
+        }
+        flusher::changed(&self.attached.arena, &self.attached.flusher)
     }
 
     /// Reads a value into `out`, whose memory is reused; `None` if there is none.
@@ -284,8 +290,11 @@ impl Store {
     pub fn delete(&self, key: &[u8], expected: Option<u64>, held: Option<&Held>) -> Result<Stored> {
         let arena = self.arena()?;
         let which = expected.map_or(Doomed::Any, Doomed::Version);
-        let stored = ops::delete(arena, &self.key(arena, key)?, which, held)?;
-        self.acknowledge(arena, stored, false)
+        let (stored, wrote) = ops::delete(arena, &self.key(arena, key)?, which, held)?;
+        if wrote {
+            self.changed(arena, false)?;
+        }
+        Ok(stored)
     }
 
     /// Drops expired values, looking at about `max_records` records (0 = a default); gives their

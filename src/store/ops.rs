@@ -773,20 +773,21 @@ impl Doomed {
     }
 }
 
-/// Deletes a key, if it is there, is the one that is meant and the lock agrees.
+/// Deletes a key, if it is there, is the one that is meant and the lock agrees; says too whether
+/// anything was written.
 pub(super) fn delete(
     arena: &Arena,
     key: &Key,
     which: Doomed,
     held: Option<&Held>,
-) -> Result<Stored> {
+) -> Result<(Stored, bool)> {
     arena.check_sync()?;
     let done =
         match with_room(arena, Wanted::LITTLE, || delete_once(arena, key, which, held, false)) {
             Err(Error::Full(_) | Error::NoSpace(_)) => delete_once(arena, key, which, held, true),
             done => done,
         };
-    if let Ok(Stored::Done(_)) = done {
+    if let Ok((Stored::Done(_), _)) = done {
         arena.count(Count::Deletes);
     }
     done
@@ -800,33 +801,44 @@ fn delete_once(
     which: Doomed,
     held: Option<&Held>,
     in_place: bool,
-) -> Result<Stored> {
+) -> Result<(Stored, bool)> {
     let stripe = Stripe::latch(arena, key.hash)?;
     let Some(_fence) = pass_fence(arena, key, held)? else {
-        return Ok(Stored::Lost);
+        return Ok((Stored::Lost, false));
     };
     let now = arena.now_ms();
     let found = stripe.find(key);
     match &found {
         Found::Present(current) if current.is_alive(arena, now)? => {
             if !which.is(&current.header) {
-                return Ok(Stored::Exists(current.header.version()));
+                return Ok((Stored::Exists(current.header.version()), false));
             }
             if in_place {
                 end_in_place(arena, current);
-                return Ok(Stored::Done(arena.next_seq()));
+                return Ok((Stored::Done(arena.next_seq()), true));
             }
         }
         Found::Damaged { .. } if which == Doomed::Any => {}
         Found::Damaged { .. } => return Err(damaged(arena)),
-        Found::Absent if !in_place && sweep::evict_horizon(arena) > now => {
-            // One that was evicted may come back after a power loss: it is not to.
-            bury(arena, &stripe, key, &found, now)?;
-            return Ok(Stored::Missing);
-        }
-        _ => return Ok(Stored::Missing),
+        _ => return Ok((Stored::Missing, bury_evicted(arena, &stripe, key, &found, now)?)),
     }
-    Ok(Stored::Done(bury(arena, &stripe, key, &found, now)?))
+    Ok((Stored::Done(bury(arena, &stripe, key, &found, now)?), true))
+}
+
+/// Somebody is told that there is nothing, and is to be right: what was evicted may come back after
+/// a power loss if nothing says that it is gone. Gives whether that had to be written.
+pub(super) fn bury_evicted(
+    arena: &Arena,
+    stripe: &Stripe,
+    key: &Key,
+    found: &Found,
+    now_ms: u64,
+) -> Result<bool> {
+    let may_come_back = matches!(found, Found::Absent) && sweep::evict_horizon(arena) > now_ms;
+    if may_come_back {
+        bury(arena, stripe, key, found, now_ms)?;
+    }
+    Ok(may_come_back)
 }
 
 /// Gives a value a new lifetime. Longer is one store in place; shorter is a new record, because an

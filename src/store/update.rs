@@ -138,7 +138,11 @@ fn near(
     let step = computing(|| compute(item.as_ref().map(|item| (&value[..], item))));
     match (step, live) {
         (Update::Keep, Some(current)) => Ok(Some((Stored::Done(current.header.version()), false))),
-        (Update::Keep | Update::Delete, None) => Ok(Some((Stored::Missing, false))),
+        (Update::Keep, None) => Ok(Some((Stored::Missing, false))),
+        (Update::Delete, None) => {
+            let wrote = ops::bury_evicted(arena, &stripe, key, &found, now)?;
+            Ok(Some((Stored::Missing, wrote)))
+        }
         (Update::Delete, Some(current)) => {
             let seq = if in_place {
                 ops::end_in_place(arena, current);
@@ -184,8 +188,17 @@ pub(super) fn far(
         let step = compute(known.as_ref().map(|known| (&old[..], known)));
         let stored = match (step, &known) {
             (Update::Keep, Some(known)) => return Ok((Stored::Done(known.item.version), false)),
-            (Update::Keep | Update::Delete, None) => return Ok((Stored::Missing, false)),
-            (Update::Delete, Some(known)) => ops::delete(arena, key, Doomed::Seq(known.seq), held)?,
+            (Update::Keep, None) => return Ok((Stored::Missing, false)),
+            (Update::Delete, known) => {
+                // No record has the number 0: what came meanwhile stays, and is looked at.
+                let which = Doomed::Seq(known.as_ref().map_or(0, |known| known.seq));
+                match ops::delete(arena, key, which, held)? {
+                    (Stored::Missing, wrote) if known.is_none() => {
+                        return Ok((Stored::Missing, wrote));
+                    }
+                    (stored, _) => stored,
+                }
+            }
             (Update::Write { value, flags, ttl, mark, version }, known) => {
                 ops::check_length(arena, value.len())?;
                 check_version(version)?;
@@ -278,7 +291,7 @@ impl Store {
     ) -> Result<Stored> {
         let arena = self.arena()?;
         match update(arena, &self.key(arena, key)?, held, compute)? {
-            (stored, true) => self.acknowledge(arena, stored, sync),
+            (stored, true) => self.changed(arena, sync).map(|()| stored),
             (stored, false) => Ok(stored),
         }
     }

@@ -3,6 +3,9 @@
 //! At a cut each 512-byte sector that was not synced is old, new or torn. The oracle keeps every
 //! state that a key was ever in, and which of them the last sync covers: nothing older than that
 //! may come back. Some images become the store that goes on, so that cuts follow cuts.
+//!
+//! In a cache any value may be missing at any time, because it was evicted, and may be there again
+//! after a cut, until it is replaced or somebody was told that it is not there by a delete.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,14 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::{
-    BatchItem, ConfigChange, Disk, Error, FileKind, Options, Store, Stored, Sync, Ttl, Write,
+    BatchItem, ConfigChange, Disk, Error, FileKind, Options, Store, Stored, Sync, Ttl, Update,
+    Write,
 };
 use holdfast_tests::process::{self, Ended};
 use holdfast_tests::{
     CutDisk, HandClock, Luck, Rng, content, dir, memory_dir, open, plain, seed, size, small,
 };
 
+/// Keys of a store that keeps what it has, and of a cache, in which not all of them find room.
 const KEYS: u64 = 30;
+const KEYS_OF_A_CACHE: u64 = 300;
 
 /// A state that a key was in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,17 +47,21 @@ struct World {
     durable: HashMap<u64, usize>,
     /// Per key: the state that the last flush left, which is durable in every mode.
     flushed: HashMap<u64, usize>,
+    keys: u64,
+    /// Keys that were missing and should not have been in a store that keeps what it has.
+    evicted: u64,
     full: u64,
 }
 
 fn key(which: u64) -> Vec<u8> {
     let mut key = format!("key {which}").into_bytes();
-    key.resize(8 + which as usize * 9, b'.');
+    key.resize(8 + which as usize % 100 * 9, b'.');
     key
 }
 
 impl World {
-    fn new(sync: Sync, max_bytes: u64) -> World {
+    fn new(sync: Sync, max_bytes: u64, evict: bool) -> World {
+        let keys = if evict { KEYS_OF_A_CACHE } else { KEYS };
         let (dir, clock, disk) = (memory_dir(), HandClock::new(), CutDisk::new());
         let options = Options {
             create: true,
@@ -62,16 +72,30 @@ impl World {
             max_bytes: Some(max_bytes),
             max_value_bytes: Some(max_bytes / 8),
             max_processes: Some(4),
+            evict: Some(evict),
             clock: Some(clock.clone()),
             disk: Some(disk.clone()),
             ..Options::default()
         };
         let path = dir.path().to_path_buf();
         let store = Some(open(&path, &options));
-        let history = (0..KEYS).map(|k| (k, vec![ABSENT])).collect();
-        let durable = (0..KEYS).map(|k| (k, 0)).collect();
-        let flushed = (0..KEYS).map(|k| (k, 0)).collect();
-        World { _dir: dir, path, options, clock, disk, store, history, durable, flushed, full: 0 }
+        let history = (0..keys).map(|k| (k, vec![ABSENT])).collect();
+        let durable = (0..keys).map(|k| (k, 0)).collect();
+        let flushed = (0..keys).map(|k| (k, 0)).collect();
+        World {
+            _dir: dir,
+            path,
+            options,
+            clock,
+            disk,
+            store,
+            history,
+            durable,
+            flushed,
+            keys,
+            evicted: 0,
+            full: 0,
+        }
     }
 
     fn store(&self) -> &Store {
@@ -88,6 +112,10 @@ impl World {
 
     fn is_always(&self) -> bool {
         self.options.sync == Some(Sync::Always)
+    }
+
+    fn evicts(&self) -> bool {
+        self.options.evict == Some(true)
     }
 
     /// All that is done by now survives.
@@ -126,7 +154,7 @@ impl World {
         let value = content(tag, len);
         match rng.below(6) {
             0 => {
-                let places: Vec<u64> = (0..3).map(|i| (which + i) % KEYS).collect();
+                let places: Vec<u64> = (0..3).map(|i| (which + i) % self.keys).collect();
                 let names: Vec<Vec<u8>> = places.iter().map(|which| key(*which)).collect();
                 let items: Vec<BatchItem> =
                     names.iter().map(|key| BatchItem { key, value: &value, how: *how }).collect();
@@ -135,9 +163,12 @@ impl World {
             }
             1 => {
                 let step = plain(value, 0, None);
-                let stored =
-                    self.store().update(&key(which), None, how.sync, &mut |_| step.clone());
-                let expires_ms = if present { self.last(which).expires_ms } else { 0 };
+                let mut expires_ms = 0;
+                let stored = self.store().update(&key(which), None, how.sync, &mut |seen| {
+                    assert!(seen.is_some() == present || (present && self.evicts()));
+                    expires_ms = seen.map_or(0, |_| self.last(which).expires_ms);
+                    step.clone()
+                });
                 vec![(which, stored, State { expires_ms, ..state })]
             }
             // Nothing more: the same value in another record.
@@ -149,9 +180,17 @@ impl World {
         }
     }
 
+    /// Deletes, in one of the two ways that there are.
+    fn delete(&self, rng: &mut Rng, which: u64) -> holdfast::Result<Stored> {
+        match rng.below(3) {
+            0 => self.store().update(&key(which), None, false, &mut |_| Update::Delete),
+            _ => self.store().delete(&key(which), None, None),
+        }
+    }
+
     /// One random operation.
     fn act(&mut self, rng: &mut Rng) {
-        let which = rng.below(KEYS);
+        let which = rng.below(self.keys);
         let now = self.now();
         let syncs = self.disk.syncs();
         let ttl = match rng.below(4) {
@@ -172,6 +211,7 @@ impl World {
                 let len = match rng.below(40) {
                     0 => rng.below(self.options.max_value_bytes.expect("set") + 1),
                     1..8 => rng.below(12_000),
+                    8..30 if self.evicts() => rng.below(12_000),
                     _ => rng.below(1_500),
                 };
                 let (tag, len) = (rng.next(), len as usize);
@@ -182,20 +222,35 @@ impl World {
                     match stored {
                         Ok(Stored::Done(_)) => changes.push((which, state)),
                         Err(Error::Full(_)) => self.full += 1,
+                        Ok(Stored::Missing) if self.evicts() => self.evicted += 1,
                         other => panic!("{other:?}"),
                     }
                 }
             }
-            55..70 => match self.store().delete(&key(which), None, None) {
+            55..70 => match self.delete(rng, which) {
                 Ok(Stored::Done(_)) if present => changes.push((which, ABSENT)),
                 Ok(Stored::Missing) if !present => {}
+                Ok(Stored::Missing) if self.evicts() => {
+                    self.evicted += 1;
+                    changes.push((which, ABSENT));
+                }
+                // Nothing says durably that what may have been evicted is gone.
+                Err(Error::Full(_)) if self.evicts() => self.full += 1,
                 other => panic!("{other:?}"),
             },
+            70..76 if self.evicts() => {
+                for n in 0..20 {
+                    let which = (which + n) % self.keys;
+                    let found = self.check(which, self.store(), "read");
+                    self.evicted += (found != self.last(which)) as u64;
+                }
+            }
             70..82 => match self.store().touch(&key(which), ttl, None) {
                 Ok(Stored::Done(_)) if present => {
                     changes.push((which, State { expires_ms, ..last }));
                 }
                 Ok(Stored::Missing) if !present => {}
+                Ok(Stored::Missing) if self.evicts() => self.evicted += 1,
                 Err(Error::Full(_)) => self.full += 1,
                 other => panic!("{other:?}"),
             },
@@ -233,6 +288,9 @@ impl World {
         };
         let now = image.now_ms().expect("now");
         let states = &self.history[&which];
+        if self.evicts() && found.is_none() {
+            return ABSENT;
+        }
         let from = match self.options.sync {
             Some(Sync::None) => self.flushed[&which],
             _ => self.durable[&which],
@@ -274,7 +332,8 @@ impl World {
             Err(e) => panic!("{what}: {e}"),
         };
         let what = format!("{what}, {luck:?}, index and meta {derived}");
-        let found: Vec<State> = (0..KEYS).map(|k| self.check(k, &image, &what)).collect();
+        let keys = self.keys;
+        let found: Vec<State> = (0..keys).map(|k| self.check(k, &image, &what)).collect();
         match image.set(b"usable", b"", 0, Ttl::Millis(1)) {
             Ok(Stored::Done(_)) | Err(Error::Full(_)) => {}
             other => panic!("{what}: not usable: {other:?}"),
@@ -283,17 +342,17 @@ impl World {
             self.store = Some(image);
             self.path = dir.path().to_path_buf();
             (self._dir, self.disk, self.options) = (dir, disk, options);
-            self.history = (0..KEYS).map(|k| (k, vec![found[k as usize]])).collect();
-            self.durable = (0..KEYS).map(|k| (k, 0)).collect();
-            self.flushed = (0..KEYS).map(|k| (k, 0)).collect();
+            self.history = (0..keys).map(|k| (k, vec![found[k as usize]])).collect();
+            self.durable = (0..keys).map(|k| (k, 0)).collect();
+            self.flushed = (0..keys).map(|k| (k, 0)).collect();
         }
     }
 }
 
-fn play(name: &str, sync: Sync, max_bytes: u64, images: u64) {
+fn play(name: &str, sync: Sync, max_bytes: u64, evict: bool, images: u64) {
     let seed = seed(name);
     let mut rng = Rng::new(seed);
-    let mut world = World::new(sync, max_bytes);
+    let mut world = World::new(sync, max_bytes, evict);
     let mut acts = 0;
     for image in 0..images {
         for _ in 0..rng.below(60) {
@@ -304,7 +363,11 @@ fn play(name: &str, sync: Sync, max_bytes: u64, images: u64) {
         let what = format!("HOLDFAST_SEED={seed} image {image}");
         world.cut(&mut rng, go_on, &what);
     }
-    println!("{name}: {acts} operations, {images} images, {} refused (full)", world.full);
+    let World { evicted, full, .. } = world;
+    println!(
+        "{name}: {acts} operations, {images} images, {full} refused (full), {evicted} evicted"
+    );
+    assert!(evicted > images / 10 || !evict, "nothing was evicted");
 }
 
 fn images() -> u64 {
@@ -313,17 +376,27 @@ fn images() -> u64 {
 
 #[test]
 fn with_sync_always_everything_acknowledged_survives_a_cut() {
-    play("power always", Sync::Always, 1 << 20, images() * 3 / 10);
+    play("power always", Sync::Always, 1 << 20, false, images() * 3 / 10);
 }
 
 #[test]
 fn with_sync_periodic_what_a_sync_covered_survives_and_nothing_older_comes_back() {
-    play("power periodic", Sync::Periodic, 1 << 20, images() * 5 / 10);
+    play("power periodic", Sync::Periodic, 1 << 20, false, images() * 5 / 10);
 }
 
 #[test]
 fn with_sync_none_the_store_opens_and_every_value_is_whole() {
-    play("power none", Sync::None, 1 << 20, images() * 2 / 10);
+    play("power none", Sync::None, 1 << 20, false, images() * 2 / 10);
+}
+
+#[test]
+fn in_a_cache_with_sync_always_nothing_that_was_replaced_or_deleted_comes_back() {
+    play("power always, cache", Sync::Always, 1 << 20, true, images() * 2 / 10);
+}
+
+#[test]
+fn in_a_cache_with_sync_periodic_nothing_older_than_the_last_sync_comes_back() {
+    play("power periodic, cache", Sync::Periodic, 1 << 20, true, images() * 4 / 10);
 }
 
 #[test]
@@ -535,5 +608,52 @@ fn a_deferred_write_is_durable_when_the_sync_after_it_returned() {
         assert!(matches!(store.sync(), Err(Error::SyncFailed(_))));
         assert!(matches!(store.sync(), Err(Error::SyncFailed(_))), "nothing is durable any more");
         assert!(matches!(store.set(b"k", b"", 0, Ttl::Never), Err(Error::SyncFailed(_))));
+    }
+}
+
+/// What is said of an evicted value by a delete is as durable as any other answer.
+#[test]
+fn a_delete_of_what_was_evicted_is_durable_like_any_other() {
+    type Delete = fn(&Store, &[u8]) -> holdfast::Result<Stored>;
+    let ways: [Delete; 3] = [
+        |store, key| store.delete(key, None, None),
+        |store, key| store.delete(key, Some(1), None),
+        |store, key| store.update(key, None, false, &mut |_| Update::Delete),
+    ];
+    let is_there = |store: &Store, which| store.exists(&key(which)).unwrap().is_some();
+    for (way, sync) in ways.into_iter().flat_map(|way| [(way, Sync::Always), (way, Sync::None)]) {
+        let (dir, disk) = (memory_dir(), CutDisk::new());
+        let options = Options { thread: false, disk: Some(disk.clone()), ..small() };
+        let max = (Some(1 << 20), Some(1 << 17));
+        let options =
+            Options { max_bytes: max.0, max_value_bytes: max.1, evict: Some(true), ..options };
+        let store = open(dir.path(), &Options { sync: Some(sync), ..options.clone() });
+        let after_a_cut = || {
+            let cut = memory_dir();
+            disk.cut(dir.path(), cut.path(), &mut Rng::new(1), Luck::Nothing, false);
+            let image = open(cut.path(), &Options { disk: None, ..options.clone() });
+            (0..400).filter(|which| is_there(&image, *which)).collect::<Vec<u64>>()
+        };
+        let mut evicted = Vec::new();
+        for which in 0..400 {
+            let stored = store.set(&key(which), &content(which, 6_000), 0, Ttl::Never);
+            assert!(matches!(stored, Ok(Stored::Done(_)) | Err(Error::Full(_))), "{stored:?}");
+            if which > 100 && which % 5 == 0 {
+                let missing = |which: &u64| !is_there(&store, *which);
+                evicted = after_a_cut().into_iter().filter(missing).collect();
+                if !evicted.is_empty() {
+                    break;
+                }
+            }
+        }
+        assert!(!evicted.is_empty(), "{sync:?}: nothing that was evicted could come back");
+        evicted.truncate(5);
+        for deleted in evicted {
+            assert_eq!(way(&store, &key(deleted)).unwrap(), Stored::Missing);
+            if sync == Sync::None {
+                store.sync().unwrap();
+            }
+            assert!(!after_a_cut().contains(&deleted), "{sync:?}: key {deleted} came back");
+        }
     }
 }
