@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::histogram::{self, Histogram};
 use crate::key::KeyHash;
 use crate::limits::*;
 use crate::options::{Config, Sync, Ttl};
@@ -103,10 +104,14 @@ pub(crate) mod word {
     pub(crate) const MAX_VALUE_BYTES: u64 = 0x670;
     /// [`PINS`](crate::limits::PINS) times {owner's identity, first segment that is still needed}.
     pub(crate) const PINS: u64 = 0x700;
+    /// How long session locks were waited for and rounds of sync took, by all processes: each a
+    /// count for each bucket of a histogram, then the sum of the times, ns.
+    pub(crate) const LOCK_WAITS: u64 = 0x800;
+    pub(crate) const SYNC_TIMES: u64 = 0x900;
     pub(crate) const SLOTS: u64 = 0x1000;
 }
 
-pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x02\x00");
+pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x03\x00");
 
 /// Words of a process slot (256 bytes).
 pub(crate) mod slot {
@@ -182,6 +187,8 @@ pub(crate) mod locks {
     pub(crate) const NEXT_TICKET: u64 = 64;
     pub(crate) const RESERVED_FOR: u64 = 72;
     pub(crate) const RESERVED_UNTIL_MS: u64 = 80;
+    /// When somebody who polls was refused last (63 bits), and whether one of them has the lock now.
+    pub(crate) const POLLED: u64 = 88;
 
     /// A waiter's ticket (one line).
     pub(crate) const TICKET_BYTES: u64 = 64;
@@ -214,6 +221,30 @@ pub(crate) enum Count {
     Evicted,
     Drained,
 }
+
+/// What is timed. All processes share its words, so it has to be something that takes long itself.
+#[derive(Clone, Copy)]
+pub(crate) enum Timed {
+    LockWait,
+    SyncRound,
+}
+
+impl Timed {
+    /// Where its histogram is, and the end of the first bucket.
+    fn place(self) -> (u64, Duration) {
+        match self {
+            Timed::LockWait => (word::LOCK_WAITS, Duration::from_millis(1)),
+            Timed::SyncRound => (word::SYNC_TIMES, Duration::from_micros(64)),
+        }
+    }
+}
+
+const HISTOGRAM_SUM: u64 = HISTOGRAM_BUCKETS as u64 * 8;
+
+const _: () = {
+    assert!(word::LOCK_WAITS + HISTOGRAM_SUM + 8 <= word::SYNC_TIMES);
+    assert!(word::SYNC_TIMES + HISTOGRAM_SUM + 8 <= word::SLOTS);
+};
 
 /// Sizes that follow from the store's options. They change only while nobody has it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -421,6 +452,22 @@ impl Arena {
         (0..self.geometry.slots)
             .map(|s| self.meta.load(self.geometry.slot(s as u32) + slot::COUNTS + what as u64 * 8))
             .fold(0, u64::wrapping_add)
+    }
+
+    /// Counts something that took so long.
+    #[cold]
+    pub(crate) fn count_time(&self, what: Timed, took: Duration) {
+        let (at, first) = what.place();
+        self.meta.add(at + histogram::bucket_of(first, took) as u64 * 8, 1);
+        self.meta.add(at + HISTOGRAM_SUM, histogram::nanos(took));
+    }
+
+    /// How long it took, each time that it was counted.
+    pub(crate) fn times(&self, what: Timed) -> Histogram {
+        let (at, first) = what.place();
+        let counts = std::array::from_fn(|bucket| self.meta.load(at + bucket as u64 * 8));
+        let sum = Duration::from_nanos(self.meta.load(at + HISTOGRAM_SUM));
+        Histogram::new(first, counts, sum)
     }
 
     /// The error for a latch whose owner lives but does not let go.

@@ -14,6 +14,7 @@
 //! |---|---|---|
 //! | 0 | [`error`], `limits` | every failure with its number and sentence; every maximum |
 //! | 1 | `sys` | the operating system and shared memory: mapping, latch, liveness, clock, disk |
+//! | 1 | `histogram` | how long something took, in buckets |
 //! | 2 | `key` | keys, checked once at the edge, with their hash |
 //! | 3 | `options` | how a store is made and opened, checked once |
 //! | 4 | `arena` | the mapped files of a store and where each word of them lies |
@@ -56,6 +57,7 @@ pub mod backend;
 pub mod error;
 #[allow(unsafe_code)]
 mod ffi;
+mod histogram;
 mod index;
 mod key;
 mod limits;
@@ -67,6 +69,7 @@ mod store;
 mod sys;
 
 pub use error::{Error, Result};
+pub use histogram::Histogram;
 pub use key::HashKind;
 pub use lock::{Acquired, Held, Holder, LockInfo, Wait};
 pub use options::{Config, ConfigChange, Options, Sync, Ttl};

@@ -74,6 +74,9 @@ pub const LOCK_BUCKETS: u64 = 2048;
 pub const LOCK_WAYS: u64 = 7;
 /// Waiters for session locks, all locks together.
 pub const TICKETS: u64 = 4096;
+/// Buckets of a histogram: waits for session locks are told apart from 1 ms to 131 s, syncs from
+/// 64 us to 8 s.
+pub const HISTOGRAM_BUCKETS: usize = 19;
 /// Longest lifetime that a record can carry, milliseconds (its word has 48 bits).
 pub const TIME_MAX: u64 = (1 << 48) - 2;
 /// Reads without a latch before a read takes it.

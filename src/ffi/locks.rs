@@ -88,6 +88,7 @@ fn acquire(
         lease: boundary::lease(asked.lease_ms)?,
         max_waiters: asked.max_waiters,
         stop: if stop.is_some() { Some(&ask) } else { None },
+        polls: false,
     };
     let refused = |result: c_int, by: Holder| {
         lock.set(holdfast_lock::default());

@@ -11,10 +11,14 @@
 //! Waiting is in the kernel, on a word of the waiter's own *ticket*. A release reserves the lock
 //! for the lowest living ticket and wakes only that one. Sleeps are sliced: a waiter looks itself
 //! whether the holder died, whether those before it died, and whether it was asked to stop.
+//!
+//! Those who cannot wait *poll*: they try, and come again. A queue that never empties would keep
+//! them out for ever, so while some of them come, every second release leaves the lock to them for
+//! a moment, and the queue goes on when none has come by its end.
 
 use std::time::{Duration, Instant};
 
-use crate::arena::{Arena, Count, locks, word};
+use crate::arena::{Arena, Count, Timed, locks, word};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits::{LOCK_BUCKETS, LOCK_WAYS, TICKETS};
@@ -23,6 +27,12 @@ use crate::sys::{clock, futex};
 
 /// How long the one whose turn it is may take to come.
 const RESERVATION_MS: u64 = 20;
+/// How long the lock is left to those who poll: each of them comes in this time.
+const POLLS_MS: u64 = 200;
+/// Whoever was refused longer ago has given up.
+const POLLED_MAX_MS: u64 = 2 * POLLS_MS;
+/// In place of a ticket's number: reserved for those who poll.
+const POLLERS: u64 = u64::MAX;
 /// The first waiter looks this often.
 const HEAD_SLICE: Duration = Duration::from_millis(10);
 /// The others ask their stop callback this often, and look the less often the more are before them:
@@ -36,13 +46,16 @@ const LOOK_SLICES: u32 = 50;
 pub struct Wait<'a> {
     /// `None` = as long as it takes; zero = only try.
     pub timeout: Option<Duration>,
-    /// A waiter may take the lock from a living holder that has had it, without a renewal, for
-    /// this long; `None` = never.
+    /// Others may take the lock from a living holder that has had it, without a renewal, for this
+    /// long: the first who waits, or who only tries when nobody waits; `None` = never.
     pub lease: Option<Duration>,
     /// Fail at once when this many wait already; 0 = no limit.
     pub max_waiters: u32,
     /// Asked at least every 50 ms; true ends the wait.
     pub stop: Option<&'a dyn Fn() -> bool>,
+    /// Of one who only tries: he comes again within 200 ms, until he has it, and is not to be kept
+    /// out by those who wait in line.
+    pub polls: bool,
 }
 
 /// A lock that its owner holds, as far as it knows: each write checks.
@@ -175,6 +188,7 @@ impl<'a> Bucket<'a> {
         self.set(entry, locks::WAITERS, 0);
         self.set(entry, locks::NEXT_TICKET, 1);
         self.set(entry, locks::RESERVED_FOR, 0);
+        self.set(entry, locks::POLLED, 0);
         self.set(entry, locks::SECOND_HASH, self.arena.hash.second(key.bytes));
         self.arena.meta.store(entry.name_at, name_of(key));
         Ok(entry)
@@ -195,6 +209,13 @@ impl<'a> Bucket<'a> {
     fn is_free(&self, entry: Entry) -> bool {
         let owner = self.get(entry, locks::OWNER);
         owner == 0 || self.arena.is_gone(owner)
+    }
+
+    /// By the clock: has the holder had it for its lease, since it took or renewed it?
+    fn lease_is_over(&self, entry: Entry) -> bool {
+        let lease = self.get(entry, locks::LEASE_MS);
+        let since = self.get(entry, locks::SINCE_MS).max(self.get(entry, locks::RENEWED));
+        lease != 0 && clock::mono_ms().saturating_sub(since) >= lease
     }
 
     fn holder(&self, entry: Entry) -> Holder {
@@ -241,9 +262,48 @@ impl<'a> Bucket<'a> {
         if self.get(entry, locks::WAITERS) != 0
             && let Some(ticket) = self.lowest_ticket(entry)
         {
-            return self.reserve_for(entry, ticket);
+            return match self.is_for_pollers(entry) {
+                true => self.reserve_for_pollers(entry),
+                false => self.reserve_for(entry, ticket),
+            };
         }
         self.arena.meta.store(entry.name_at, 0);
+    }
+
+    /// Somebody who polls was refused, and can still be there.
+    #[cold]
+    fn note_poll(&self, entry: Entry) {
+        let had_it = self.get(entry, locks::POLLED) & 1;
+        self.set(entry, locks::POLLED, clock::mono_ms() << 1 | had_it);
+    }
+
+    /// Is it the turn of those who poll? Whoever is asking takes note that it was.
+    #[cold]
+    fn is_for_pollers(&self, entry: Entry) -> bool {
+        let polled = self.get(entry, locks::POLLED);
+        if polled & 1 != 0 {
+            self.set(entry, locks::POLLED, polled & !1);
+            return false;
+        }
+        self.set(entry, locks::POLLED, 0);
+        polled != 0 && clock::mono_ms().saturating_sub(polled >> 1) <= POLLED_MAX_MS
+    }
+
+    /// The first in line looks by itself when the time is up.
+    #[cold]
+    fn reserve_for_pollers(&self, entry: Entry) {
+        self.set(entry, locks::RESERVED_UNTIL_MS, clock::mono_ms() + POLLS_MS);
+        self.set(entry, locks::RESERVED_FOR, POLLERS);
+    }
+
+    /// Takes what is reserved for those who poll.
+    #[cold]
+    fn take_polled(&self, entry: Entry, cookie: u64, lease: Option<Duration>) -> Option<Held> {
+        if !self.is_free(entry) || self.get(entry, locks::RESERVED_FOR) != POLLERS {
+            return None;
+        }
+        self.set(entry, locks::POLLED, self.get(entry, locks::POLLED) | 1);
+        Some(self.take(entry, cookie, lease))
     }
 
     #[cold]
@@ -400,12 +460,24 @@ fn queue(bucket: Bucket, entry: Entry, key: &Key, cookie: u64, wait: &Wait) -> R
     let arena = bucket.arena;
     let holder = bucket.holder(entry);
     if wait.timeout == Some(Duration::ZERO) {
+        // Whoever only tries never sees the holder for a lease's length, so it goes by the clock.
+        if bucket.lease_is_over(entry) && bucket.lowest_ticket(entry).is_none() {
+            arena.count(Count::LockBroken);
+            return Ok(Acquired::Held(bucket.take(entry, cookie, wait.lease)));
+        }
+        if wait.polls {
+            if let Some(held) = bucket.take_polled(entry, cookie, wait.lease) {
+                return Ok(Acquired::Held(held));
+            }
+            bucket.note_poll(entry);
+        }
         return Ok(Acquired::TimedOut(holder));
     }
     if wait.max_waiters > 0 && holder.waiters >= wait.max_waiters {
         return Ok(Acquired::Crowded(holder));
     }
     let ticket = Ticket::claim(arena)?;
+    let begun = Instant::now();
     let number = bucket.get(entry, locks::NEXT_TICKET);
     bucket.set(entry, locks::NEXT_TICKET, number + 1);
     arena.meta.store(ticket.at(arena) + locks::TICKET_NUMBER, number);
@@ -414,7 +486,10 @@ fn queue(bucket: Bucket, entry: Entry, key: &Key, cookie: u64, wait: &Wait) -> R
     let queued = Queued { arena, ticket, place: entry.place };
     arena.count(Count::LockWaited);
     drop(bucket);
-    wait_in_line(queued, key, cookie, wait)
+    let ended = wait_in_line(queued, key, cookie, wait);
+    // However it ended: those who gave up waited the longest.
+    arena.count_time(Timed::LockWait, begun.elapsed());
+    ended
 }
 
 /// What a waiter has seen of the holder: a lease is over when that stays the same for its length.
@@ -548,7 +623,9 @@ pub(crate) fn renew(
     let bucket = Bucket::of(arena, key)?;
     let Some(entry) = bucket.held_at(key, held) else { return Ok(false) };
     bucket.set(entry, locks::LEASE_MS, lease.map_or(0, |l| l.as_millis().max(1) as u64));
-    bucket.set(entry, locks::RENEWED, bucket.get(entry, locks::RENEWED) + 1);
+    // When, and another number each time: waiters look whether it changes.
+    let renewed = bucket.get(entry, locks::RENEWED);
+    bucket.set(entry, locks::RENEWED, clock::mono_ms().max(renewed.saturating_add(1)));
     Ok(true)
 }
 

@@ -1,8 +1,9 @@
 //! Counters and sizes, for people and for the tools above.
 
 use super::{attach, flush, growth};
-use crate::arena::{Arena, Count, slot, word};
+use crate::arena::{Arena, Count, Timed, slot, word};
 use crate::error::{Error, Result};
+use crate::histogram::Histogram;
 use crate::key::HashKind;
 use crate::limits::LINE;
 use crate::log::segment;
@@ -77,6 +78,10 @@ pub struct Stats {
     pub data_resident_bytes: u64,
     pub index_resident_bytes: u64,
     pub meta_resident_bytes: u64,
+    /// How long those who did not get a session lock at once waited, whether they got it or not.
+    pub lock_waits: Histogram,
+    /// How long syncs took, those that failed included.
+    pub syncs: Histogram,
 }
 
 pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
@@ -145,6 +150,8 @@ pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
         data_resident_bytes: resident(arena, &arena.data, "data")?,
         index_resident_bytes: resident(arena, &arena.index, "index")?,
         meta_resident_bytes: resident(arena, &arena.meta, "meta")?,
+        lock_waits: arena.times(Timed::LockWait),
+        syncs: arena.times(Timed::SyncRound),
     })
 }
 

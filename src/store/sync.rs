@@ -12,7 +12,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::arena::{Arena, Count, word};
+use crate::arena::{Arena, Count, Timed, word};
 use crate::error::{Error, Result};
 use crate::sys::disk::FileKind;
 use crate::sys::{clock, futex};
@@ -48,7 +48,10 @@ fn run(arena: &Arena) -> Result<(u64, Result<()>)> {
     let Some(file) = arena.data.file() else { return Ok((number, Ok(()))) };
     let begun = Instant::now();
     let done = arena.disk.sync(FileKind::Data, file);
-    arena.meta.store(word::SYNC_TOOK_NS, begun.elapsed().as_nanos() as u64);
+    let took = begun.elapsed();
+    arena.meta.store(word::SYNC_TOOK_NS, took.as_nanos() as u64);
+    // A disk that fails often took its time before it said so.
+    arena.count_time(Timed::SyncRound, took);
     let outcome = match done {
         Ok(()) => {
             arena.meta.max(word::ROUND_DONE, number);

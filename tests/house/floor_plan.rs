@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by rank; a room may name rooms of a lower rank only, so rooms of one rank are strangers.
-const RANKS: [(&str, u32); 14] = [
+const RANKS: [(&str, u32); 15] = [
     ("error", 0),
     ("limits", 0),
     ("sys", 1),
+    ("histogram", 1),
     ("key", 2),
     ("options", 3),
     ("arena", 4),

@@ -187,6 +187,94 @@ fn a_lease_is_broken_only_after_its_length() {
 }
 
 #[test]
+fn who_only_tries_gets_a_lock_whose_lease_is_over() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let ms = Duration::from_millis;
+    let lease = Wait { timeout: Some(ms(0)), lease: Some(ms(1000)), ..Wait::default() };
+    let attempt = |cookie| store.lock(b"s", cookie, &lease).unwrap();
+    let Acquired::Held(old) = attempt(1) else { panic!() };
+    assert!(matches!(attempt(2), Acquired::TimedOut(_)));
+    std::thread::sleep(ms(600));
+    assert!(store.renew(b"s", &old, Some(ms(1000))).unwrap());
+    std::thread::sleep(ms(600));
+    assert!(matches!(attempt(2), Acquired::TimedOut(_)), "the lease began anew");
+    std::thread::sleep(ms(600));
+    assert!(matches!(attempt(2), Acquired::Held(_)));
+    assert!(!store.unlock(b"s", &old).unwrap());
+}
+
+#[test]
+fn those_who_poll_and_those_who_wait_take_turns() {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let ms = Duration::from_millis;
+    let (over, waited, polled) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        // Without the turns the line never empties, and whoever polls never has the lock.
+        for cookie in 1..4 {
+            let (store, over, waited) = (&store, &over, &waited);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let got = store.lock(b"s", cookie, &Wait::default()).unwrap();
+                    let Acquired::Held(held) = got else { panic!("{got:?}") };
+                    std::thread::sleep(ms(2));
+                    waited.fetch_add(1, Ordering::Relaxed);
+                    assert!(store.unlock(b"s", &held).unwrap());
+                }
+            });
+        }
+        for cookie in 4..6 {
+            let (store, over, polled) = (&store, &over, &polled);
+            scope.spawn(move || {
+                let poll = Wait { timeout: Some(ms(0)), polls: true, ..Wait::default() };
+                while !over.load(Ordering::Relaxed) {
+                    if let Acquired::Held(held) = store.lock(b"s", cookie, &poll).unwrap() {
+                        std::thread::sleep(ms(2));
+                        polled.fetch_add(1, Ordering::Relaxed);
+                        assert!(store.unlock(b"s", &held).unwrap());
+                    }
+                    std::thread::sleep(ms(20));
+                }
+            });
+        }
+        let both = || waited.load(Ordering::Relaxed).min(polled.load(Ordering::Relaxed));
+        while both() < 20 && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(ms(10));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let (waited, polled) = (waited.into_inner(), polled.into_inner());
+    assert!(waited >= 20 && polled >= 20, "{waited} in line, {polled} by polling");
+    assert_eq!(store.stats().unwrap().locks_held, 0);
+}
+
+#[test]
+fn a_line_goes_on_when_nobody_comes_back_who_polled() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let poll = Wait { timeout: Some(Duration::ZERO), polls: true, ..Wait::default() };
+    let Acquired::Held(held) = store.lock(b"s", 1, &Wait::default()).unwrap() else { panic!() };
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let got = store.lock(b"s", 2, &Wait::default()).unwrap();
+            matches!(got, Acquired::Held(_))
+        });
+        while store.stats().unwrap().lock_waiters == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(matches!(store.lock(b"s", 3, &poll).unwrap(), Acquired::TimedOut(_)));
+        let begun = std::time::Instant::now();
+        assert!(store.unlock(b"s", &held).unwrap());
+        assert!(waiter.join().unwrap());
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(150)..Duration::from_secs(5)).contains(&took), "{took:?}");
+    });
+}
+
+#[test]
 fn everything_is_there_after_a_reopen() {
     let dir = dir();
     let mut versions = Vec::new();
