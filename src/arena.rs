@@ -161,10 +161,10 @@ pub(crate) mod segment {
     pub(crate) const EXTENT: u64 = 32;
     pub(crate) const ACTIVATION_SEQ: u64 = 40;
     /// If something here waits for older segments to go: the oldest one when it was last walked. Once
-    /// something was evicted: the last number issued before that.
+    /// something was evicted: the last number issued before that; 0 if a rebuild found what may have been.
     pub(crate) const OLDEST_SEEN: u64 = 48;
     /// In a cache: the latest end of life among what was evicted or moved from it, unix ms; 0 = nothing
-    /// was.
+    /// was. After a rebuild, in any store: that of what lost against a copy of itself.
     pub(crate) const EVICTED_UNTIL: u64 = 56;
 }
 

@@ -233,6 +233,12 @@ impl Header {
         if self.is(GIVEN) { self.word7 } else { self.seq }
     }
 
+    /// Is it a copy whose life was ended where it lies? Then it hides what it was copied from, whose
+    /// life nobody knows any more.
+    pub(crate) fn hides_its_source(&self) -> bool {
+        self.copy != 0 && self.expires_ms() == Some(ENDED_MS)
+    }
+
     /// When it expires, unix ms, 0 = never; `None` if the word is damaged.
     #[inline]
     pub(crate) fn expires_ms(&self) -> Option<u64> {

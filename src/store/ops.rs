@@ -618,6 +618,7 @@ fn shadow(arena: &Arena, found: &Found, now_ms: u64) -> (u32, u8) {
             until => record::shadow_of_moment(until),
         },
         Found::Present(current) if life::is_flushed(arena, current.header.seq) => 0,
+        Found::Present(current) if current.header.hides_its_source() => record::FOR_EVER,
         Found::Present(current) => {
             record::shadow_of(current.expires_ms).max(current.header.shadows_until)
         }

@@ -6,6 +6,7 @@
 
 use super::life;
 use super::stripe::Stripe;
+use super::sweep;
 use crate::arena::{Arena, META_MAGIC, segment as row, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot};
@@ -141,13 +142,17 @@ fn insert(
         Some((slot_at, old, other)) => {
             let newer =
                 (header.seq, header.copy.wrapping_sub(other.copy) as i8 > 0) > (other.seq, false);
-            let loser = if newer { other } else { *header };
+            let (loser, at) = if newer { (other, old.offset()) } else { (*header, walked.at) };
             if !loser.is(TOMBSTONE) {
                 let until = match loser.expires_ms() {
                     Some(0) | None => u64::MAX,
                     Some(ms) => ms,
                 };
                 found.horizon_ms = found.horizon_ms.max(until);
+                if header.seq == other.seq {
+                    let expires_ms = loser.expires_ms().unwrap_or(0);
+                    sweep::note_copy(arena, segment::of(arena, at), expires_ms);
+                }
             }
             if !newer {
                 return Ok(());

@@ -2,7 +2,8 @@
 //!
 //! At a cut each 512-byte sector that was not synced is old, new or torn. The oracle keeps every
 //! state that a key was ever in, and which of them the last sync covers: nothing older than that
-//! may come back. Some images become the store that goes on, so that cuts follow cuts.
+//! may come back. Some images become the store that goes on, so that cuts follow cuts: what is gone
+//! in one stays gone.
 //!
 //! In a cache any value may be missing at any time, because it was evicted, and may be there again
 //! after a cut, until it is replaced or somebody was told that it is not there by a delete.

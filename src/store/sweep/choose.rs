@@ -75,14 +75,14 @@ impl Age {
         self.known.get().map_or(u64::MAX, |known| Age::beside(known, number))
     }
 
-    /// Does nothing of this record's key that is older than it lie in any other segment?
-    pub(super) fn is_oldest(&self, arena: &Arena, number: u64, header: &Header) -> bool {
+    /// Does nothing of this record's key lie in any other segment that was begun before `than`?
+    pub(super) fn is_oldest(&self, arena: &Arena, number: u64, header: &Header, than: u64) -> bool {
         let (known, seq) = (self.known(arena), header.seq);
         let of_key = known.runs.partition_point(|(hash, ..)| *hash < header.hash);
         let mut own_runs = known.runs[of_key..].iter().take_while(|run| run.0 == header.hash);
         seq <= known.until
-            && Age::beside(known, number) >= seq
-            && own_runs.all(|(_, activation, run)| *run == number || *activation >= seq)
+            && Age::beside(known, number) >= than
+            && own_runs.all(|(_, activation, run)| *run == number || *activation >= than)
     }
 }
 

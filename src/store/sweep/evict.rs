@@ -120,6 +120,26 @@ pub(super) fn raise(arena: &Arena, number: u64, expires_ms: u64) {
     }
 }
 
+/// Notes, in a rebuild, that a segment has a value of which there is a later copy, or a tombstone
+/// with a later copy number: it may be alive where it lies, and was perhaps evicted, nobody knows
+/// when. No number was issued in this `meta` yet, so that counts as before all of them.
+pub(in crate::store) fn note_copy(arena: &Arena, number: u64, expires_ms: u64) {
+    if arena.evicts() {
+        return raise(arena, number, expires_ms);
+    }
+    let until = if expires_ms == 0 { NEVER } else { expires_ms.min(NEVER) };
+    arena.meta.max(arena.geometry.segment(number) + row::EVICTED_UNTIL, until);
+}
+
+/// Are such copies in any other segment, and alive?
+pub(super) fn found_copies(arena: &Arena, beside: u64, now_ms: u64) -> bool {
+    (0..arena.geometry.segments).filter(|number| *number != beside).any(|number| {
+        let at = arena.geometry.segment(number);
+        let begun = arena.meta.load(at + row::OLDEST_SEEN);
+        begun == 0 && arena.meta.load(at + row::EVICTED_UNTIL) > now_ms
+    })
+}
+
 /// Whatever was evicted before a record with a number up to this one is durably gone.
 pub(super) fn settled_until(arena: &Arena) -> u64 {
     let now = arena.meta.load(word::SEQ);

@@ -19,6 +19,8 @@
 mod choose;
 mod evict;
 mod free;
+#[cfg(test)]
+mod tests;
 mod visit;
 
 use std::time::{Duration, Instant};
@@ -33,7 +35,7 @@ use crate::sys::{clock, latch};
 use choose::Age;
 use visit::{Budget, Outcome, Task};
 
-pub(super) use evict::{begin as begin_to_evict, horizon as evict_horizon, is_kept};
+pub(super) use evict::{begin as begin_to_evict, horizon as evict_horizon, is_kept, note_copy};
 pub(super) use free::{advance, give_back, zero};
 
 /// After a vain attempt to make room the next ones fail at once for this long.

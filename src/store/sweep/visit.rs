@@ -183,6 +183,8 @@ struct Visit<'a> {
     /// The clock may be wrong: until then nothing is dropped on its word; 0 = it is trusted.
     doubt_until: u64,
     settled_until: OnceCell<u64>,
+    /// Do other segments have copies that a rebuild found?
+    found_copies: OnceCell<bool>,
     outcome: Outcome,
     /// Key and owner of the record looked at.
     names: Vec<u8>,
@@ -200,6 +202,7 @@ impl<'a> Visit<'a> {
             now,
             doubt_until: if hold > now { hold } else { 0 },
             settled_until: OnceCell::new(),
+            found_copies: OnceCell::new(),
             outcome: Outcome::default(),
             names: Vec::new(),
             value: Vec::new(),
@@ -264,11 +267,9 @@ impl<'a> Visit<'a> {
     }
 
     /// Until when dropping this record could bring an older version back, unix seconds as records
-    /// have them. A copy that was deleted in place hides the record that it was copied from, whose
-    /// life nobody knows any more.
+    /// have them.
     fn shadows_until(&self, header: &Header) -> u32 {
-        let ended = header.expires_ms() == Some(ENDED_MS);
-        if ended && header.copy != 0 {
+        if header.hides_its_source() {
             FOR_EVER
         } else if header.is(ASSUMES) && header.seq <= self.settled_until() {
             0
@@ -283,15 +284,15 @@ impl<'a> Visit<'a> {
             FOR_EVER => u64::MAX,
             s => s as u64 * 1000,
         };
-        match self.arena.meta.load(word::RECOVERY_HORIZON) {
-            horizon
-                if horizon > self.now
-                    && header.seq <= self.arena.meta.load(word::RECOVERY_HORIZON_SEQ) =>
-            {
-                own.max(horizon)
-            }
-            _ => own,
-        }
+        own.max(self.recovery_horizon(header))
+    }
+
+    /// Until when what lost against this record in a rebuild could come back, unix ms; 0 = not at all.
+    fn recovery_horizon(&self, header: &Header) -> u64 {
+        let meta = &self.arena.meta;
+        let horizon = meta.load(word::RECOVERY_HORIZON);
+        let lies_ahead = horizon > self.now;
+        if lies_ahead && header.seq <= meta.load(word::RECOVERY_HORIZON_SEQ) { horizon } else { 0 }
     }
 
     /// Decides about one record, under its stripe's latch.
@@ -388,10 +389,32 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    /// Rule 1, or time: nothing older than this record can come back.
+    /// Rule 1, or time: nothing older than this record can come back, nor what it was copied from.
     fn is_droppable(&self, header: &Header) -> bool {
         (self.now > self.shadows_until_ms(header) && self.doubt_until == 0)
-            || self.age.is_oldest(self.arena, self.number, header)
+            || (self.age.is_oldest(self.arena, self.number, header, self.oldest_beside(header))
+                && !self.hides_found_copies(header))
+    }
+
+    /// Activation of the oldest segment that may lie beside this record when it goes. A version with
+    /// an older number was copied before this one was written. But what a copy was made from has the
+    /// same number, and may lie in whatever was begun before the copy's own segment: if the copy
+    /// was ended in place it may be alive there.
+    fn oldest_beside(&self, header: &Header) -> u64 {
+        if !header.hides_its_source() {
+            return header.seq;
+        }
+        let at = self.arena.geometry.segment(self.number);
+        header.seq.max(self.arena.meta.load(at + row::ACTIVATION_SEQ).saturating_add(1))
+    }
+
+    /// May this record be why a copy that a rebuild found is not what its key has? What was evicted
+    /// from where nobody knows any more then, so what stands for it stays as long as such copies do.
+    fn hides_found_copies(&self, header: &Header) -> bool {
+        let found = || evict::found_copies(self.arena, self.number, self.now);
+        header.copy != 0
+            && self.recovery_horizon(header) != 0
+            && *self.found_copies.get_or_init(found)
     }
 
     /// A record that nobody can read any more: it goes if nothing older could come back, else a
@@ -433,21 +456,27 @@ impl<'a> Visit<'a> {
         Ok(lane)
     }
 
-    /// Writes a tombstone in place of a record that only shadows, with its number.
+    /// Writes a tombstone in place of a record that only shadows, with its number. What was ended in
+    /// place gets the number of a delete, so that it is newer than every segment that hides behind it.
     fn append_tombstone(&mut self, old: &Header) -> Result<()> {
         let key = &self.names[..old.key_len as usize];
         let lines = record::lines(key.len(), 0);
         let lane = self.lane(lines)?;
+        let (seq, copy) = match old.hides_its_source() {
+            true => (self.arena.next_seq(), 0),
+            false => (old.seq, record::next_copy(old.copy)),
+        };
         let mut header = Header {
             salt: lane.salt(),
             lines: lines as u32,
             owner_len: 0,
             word7: 0,
             flags: TOMBSTONE | old.flags & OWNER,
-            copy: record::next_copy(old.copy),
+            seq,
+            copy,
             value_len: 0,
             value_crc: record::value_crc(&[]),
-            expiry: record::expiry_word(0, old.seq),
+            expiry: record::expiry_word(0, seq),
             user_flags: 0,
             shadows_until: self.shadows_until(old),
             ..*old
