@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::visit::{self, Budget, Outcome, Task};
 use super::{Age, choose, free_drained};
 use crate::log::segment::{self, FREE};
-use crate::options::{Options, Ttl};
+use crate::options::{Options, Sync, Ttl};
 use crate::store::ops;
 use crate::store::stripe::{Found, Stripe};
 use crate::store::{Store, Stored};
@@ -57,7 +57,7 @@ impl World {
         let options = Options {
             create: true,
             thread: false,
-            sync: Some(crate::Sync::None),
+            sync: Some(Sync::None),
             max_bytes: Some(1 << 20),
             max_value_bytes: Some(1 << 17),
             evict: Some(evict),
@@ -258,4 +258,114 @@ fn what_replaces_a_value_deleted_in_place_hides_its_copies_too() {
     assert_eq!(world.get("k"), None);
     assert_eq!(world.segment_of("beside"), source);
     assert_eq!(world.cut().get("k"), None);
+}
+
+/// Numbers that are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % end
+    }
+}
+
+/// What was last said of a key: its value, and when that ends (0 = never).
+type Said = Option<(String, u64)>;
+
+impl World {
+    /// Is what a store shows for each key what was last said of it? In a cache a value may be missing;
+    /// what is missing in a store that goes on is gone.
+    fn judge(&self, said: &mut [Said], goes_on: bool, what: &str) {
+        let now = self.store.now_ms().expect("now");
+        for (key, said) in said.iter_mut().enumerate() {
+            let alive = said.as_ref().filter(|(_, end)| *end == 0 || *end > now);
+            match (self.get(&key.to_string()), alive) {
+                (Some(found), Some((value, _))) => assert_eq!(found, *value, "{what}: key {key}"),
+                (Some(found), None) => panic!("{what}: key {key} is gone, and was {found:?}"),
+                (None, Some(_)) => {
+                    assert_eq!(self.options.evict, Some(true), "{what}: key {key} is lost");
+                    *said = if goes_on { None } else { said.take() };
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// A sealed segment, or part of it, swept.
+    fn sweep_any(&self, dice: &mut Dice) {
+        let arena = self.store.arena().expect("open");
+        let count = arena.geometry.segments;
+        let first = dice.below(count);
+        let Some(number) = (first..first + count)
+            .map(|number| number % count)
+            .find(|number| choose::is_movable(arena, *number))
+        else {
+            return;
+        };
+        let task = match dice.below(4) {
+            0 => Task::Reap,
+            1 | 2 if self.options.evict == Some(true) => Task::Evict,
+            _ => Task::Empty,
+        };
+        let budget = if dice.below(2) == 0 { ONE } else { Budget::ALL };
+        visit::visit(arena, number, task, &Age::later(), budget).expect("room, or less done");
+    }
+
+    fn change_any(&self, dice: &mut Dice, said: &mut [Said], step: u64) {
+        let key = dice.below(said.len() as u64);
+        let name = key.to_string();
+        let is_there = self.store.exists(name.as_bytes()).expect("whole").is_some();
+        match dice.below(8) {
+            0 if is_there => self.end_in_place(&name),
+            0 | 1 => {
+                self.store.delete(name.as_bytes(), None, None).expect("room");
+            }
+            _ => {
+                let (ttl, end) = match dice.below(3) {
+                    0 => (Ttl::Millis(3_000), self.store.now_ms().expect("now") + 3_000),
+                    _ => (Ttl::Never, 0),
+                };
+                self.set_for(&name, &step.to_string(), ttl);
+                said[key as usize] = Some((step.to_string(), end));
+                return;
+            }
+        }
+        said[key as usize] = None;
+    }
+}
+
+/// Few keys, segments with a few records each, swept in any order and to any place, and cuts that
+/// follow cuts.
+#[test]
+fn whatever_is_swept_when_no_cut_brings_back_what_is_gone() {
+    for seed in 0..60 {
+        let (mut world, mut dice) = (World::new(seed % 2 == 0), Dice(seed));
+        let mut said: Vec<Said> = vec![None; 4];
+        for step in 0..200 {
+            let what = format!("seed {seed} step {step}");
+            match dice.below(20) {
+                0..3 => world.change_any(&mut dice, &mut said, step),
+                3..10 => world.sweep_any(&mut dice),
+                10..14 => world.seal(),
+                14 => {
+                    world.get(&dice.below(4).to_string());
+                }
+                15..17 => {
+                    free_drained(world.store.arena().unwrap()).unwrap();
+                }
+                17 => {
+                    world.clock.0.fetch_add(500, Ordering::SeqCst);
+                }
+                _ => {
+                    let goes_on = dice.below(3) == 0;
+                    world.cut().judge(&mut said, goes_on, &what);
+                    if goes_on {
+                        // Another one: what was read is not evicted.
+                        world = world.cut();
+                    }
+                }
+            }
+        }
+    }
 }
