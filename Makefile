@@ -21,20 +21,21 @@ export PHP_CONFIG PREFIX DESTDIR LINK JOBS YES
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 STAGE := build/stage
 
-.PHONY: help build library extension run test bench install uninstall clean
+.PHONY: help build library extension run test bench fuzz install uninstall clean
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-build: ## build the library and the PHP extension, with release settings
+build: ## build the library, the PHP extension and the daemon, with release settings
 	@packaging/prerequisites.sh build
 	@$(MAKE) extension
-	@echo 'built: $(STAGE)/lib/libholdfast.so.0, $(STAGE)/lib/libholdfast.a, php-ext/modules/holdfast.so'
+	@echo 'built: $(STAGE)/bin/holdfastd, $(STAGE)/bin/holdfast, $(STAGE)/lib/libholdfast.so.0,'
+	@echo '       $(STAGE)/lib/libholdfast.a, php-ext/modules/holdfast.so'
 
 # The steps of `build` without its check, for targets that have made a wider check themselves.
 library:
-	@$(CARGO) build --release
+	@$(CARGO) build --release -p libholdfast -p holdfastd
 	@packaging/stage.sh $(TARGET_DIR)/release $(STAGE)
 
 extension: library
@@ -54,7 +55,10 @@ bench: ## build and measure, side by side with PHP's files handler
 	@$(MAKE) extension
 	@exec tests/bench/run.sh
 
-install: ## install library, header, pkg-config file and PHP extension (PREFIX, DESTDIR); run `make build` first
+fuzz: ## fuzz the daemon's parsers, a minute each (HOLDFAST_FUZZ_SECONDS)
+	@exec python3 tests/fuzz/run.py
+
+install: ## install library, header, PHP extension, daemon and its units (PREFIX, DESTDIR); run `make build` first
 	@packaging/install.sh install
 
 uninstall: ## remove what `make install` installed; sessions stay

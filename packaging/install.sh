@@ -4,7 +4,8 @@
 #   packaging/install.sh install|uninstall      (environment: PREFIX, DESTDIR, PHP_CONFIG, STAGE)
 #
 # It builds nothing, so that `sudo make install` needs no Rust in root's path. It never changes which
-# save handler PHP uses, and never touches a session: both are the administrator's.
+# save handler PHP uses, starts or enables no service, and never touches a session or a configuration
+# that was changed: all of these are the administrator's.
 set -eu
 
 action=${1:?usage: install.sh install|uninstall}
@@ -15,7 +16,9 @@ php_config=${PHP_CONFIG:-php-config}
 stage=${STAGE:-$here/build/stage}
 extension=$here/php-ext/modules/holdfast.so
 sessions=/var/lib/holdfast
+config=/etc/holdfast/holdfast.toml
 soname=libholdfast.so.0
+units="holdfast.service holdfast@.service holdfast.socket"
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -59,6 +62,22 @@ drop() { # drop FILE
         say "  $destdir$1"
     fi
 }
+with_prefix() { # with_prefix FILE: a copy that names what is installed where it is
+    copy=$scratch/$(basename "$1")
+    sed -e "s|/usr/bin/holdfastd|$prefix/bin/holdfastd|g" -e "s|/usr/share/doc|$prefix/share/doc|g" "$1" >"$copy"
+    printf '%s\n' "$copy"
+}
+service_config() { # the configuration that the service begins with
+    cat <<TOML
+# holdfastd as a service. Every option, with its default: $prefix/share/doc/holdfast/holdfast.toml
+# This file is checked by: holdfastd --config $config --check-config
+
+store = "$sessions/shared"
+listen = "127.0.0.1,unix:/run/holdfast/memcached.sock"
+# The socket is for the group holdfast; the users of PHP's pools belong into it.
+unix_mask = "660"
+TOML
+}
 refresh_linker() { # a new library is found only after this; a staged tree is not this system's
     if [ -z "$destdir" ] && [ "$(id -u)" -eq 0 ] && has ldconfig; then ldconfig; fi
 }
@@ -67,7 +86,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 do_install() {
-    for file in "$stage/include/holdfast.h" "$stage/lib/$soname" "$stage/lib/libholdfast.a" "$extension"; do
+    for file in "$stage/include/holdfast.h" "$stage/lib/$soname" "$stage/lib/libholdfast.a" \
+        "$stage/bin/holdfastd" "$stage/bin/holdfast" "$extension"; do
         [ -f "$file" ] || die "$file is not there: run 'make build' first (as the user who has Rust)"
     done
 
@@ -100,6 +120,8 @@ INI
         say "  (this PHP reads no directory of ini files: add 'extension=holdfast.so' to its php.ini)"
     fi
 
+    install_daemon
+
     # The parent belongs to root, so that a pool's user can neither rename nor replace another's store.
     install -d -m 0755 "$destdir$sessions"
     if id www-data >/dev/null 2>&1 && [ ! -d "$destdir$sessions/www-data" ]; then
@@ -118,6 +140,53 @@ INI
         "" \
         "and restart php-fpm. A pool that runs as another user needs a directory of its own:" \
         "    install -d -m 0700 -o USER -g USER $sessions/USER"
+    say_how_to_serve
+}
+
+install_daemon() {
+    for program in holdfastd holdfast; do
+        put 0755 "$(without_debug "$stage/bin/$program")" "$prefix/bin/$program"
+    done
+    for unit in $units; do
+        put 0644 "$(with_prefix "$here/packaging/systemd/$unit")" "$prefix/lib/systemd/system/$unit"
+    done
+    cp "$here/packaging/systemd/sysusers.d/holdfast.conf" "$scratch/sysusers.conf"
+    if [ -z "$destdir" ] && ! id www-data >/dev/null 2>&1; then
+        # Putting a user into a group makes the user; a staged tree is for another machine.
+        sed -i '/^m www-data/d' "$scratch/sysusers.conf"
+    fi
+    put 0644 "$scratch/sysusers.conf" "$prefix/lib/sysusers.d/holdfast.conf"
+    put 0644 "$here/packaging/systemd/tmpfiles.d/holdfast.conf" "$prefix/lib/tmpfiles.d/holdfast.conf"
+    put 0644 "$here/packaging/holdfast.toml" "$prefix/share/doc/holdfast/holdfast.toml"
+    put 0644 "$here/packaging/systemd/daemon-only.conf" "$prefix/share/doc/holdfast/daemon-only.conf"
+    put 0644 "$here/OPERATIONS.md" "$prefix/share/doc/holdfast/OPERATIONS.md"
+    put 0644 "$here/daemon/PROTOCOL.md" "$prefix/share/doc/holdfast/PROTOCOL.md"
+    if [ -e "$destdir$config" ]; then
+        say "  $destdir$config (was there, left as it is)"
+    else
+        service_config >"$scratch/service.toml"
+        put 0644 "$scratch/service.toml" "$config"
+    fi
+}
+
+say_how_to_serve() {
+    case $prefix in
+    /usr | /usr/local) link=: ; users="systemd-sysusers holdfast.conf && systemd-tmpfiles --create holdfast.conf" ;;
+    *)
+        # The service manager does not look below other prefixes by itself.
+        link="systemctl link $prefix/lib/systemd/system/holdfast.service"
+        users="systemd-sysusers $prefix/lib/sysusers.d/holdfast.conf && systemd-tmpfiles --create $prefix/lib/tmpfiles.d/holdfast.conf"
+        ;;
+    esac
+    say "" \
+        "The daemon holdfastd is not started. To try it:" \
+        "    install -d -m 0700 ./try && holdfastd --store ./try" \
+        "To serve other hosts, containers or users, as a service with a store of its own ($config):" \
+        "    $users"
+    [ "$link" = : ] || say "    $link"
+    say "    systemctl daemon-reload && systemctl enable --now holdfast" \
+        "PHP on this machine opens the same store when its user is in the group holdfast:" \
+        "    usermod -aG holdfast USER, and holdfast.store = $sessions/shared"
 }
 
 do_uninstall() {
@@ -134,13 +203,31 @@ do_uninstall() {
     drop "$prefix/lib/$soname"
     drop "$prefix/lib/libholdfast.a"
     drop "$prefix/include/holdfast.h"
+    uninstall_daemon
     refresh_linker
     # Empty directories of ours go; one that holds a session stays, whatever is in it.
-    for directory in "$destdir$sessions/www-data" "$destdir$sessions"; do
+    for directory in "$destdir$sessions/www-data" "$destdir$sessions/shared" "$destdir$sessions"; do
         rmdir "$directory" 2>/dev/null || true
     done
     [ ! -d "$destdir$sessions" ] || say "" "kept, with the sessions in it: $destdir$sessions"
-    say "" "If session.save_handler = holdfast is set somewhere, take it out before the next restart of php-fpm."
+    say "" "If session.save_handler = holdfast is set somewhere, take it out before the next restart of php-fpm." \
+        "A service that runs goes on until it is ended: systemctl disable --now holdfast"
+}
+
+uninstall_daemon() {
+    for unit in $units; do drop "$prefix/lib/systemd/system/$unit"; done
+    drop "$prefix/lib/sysusers.d/holdfast.conf"
+    drop "$prefix/lib/tmpfiles.d/holdfast.conf"
+    for file in holdfast.toml daemon-only.conf OPERATIONS.md PROTOCOL.md; do
+        drop "$prefix/share/doc/holdfast/$file"
+    done
+    rmdir "$destdir$prefix/share/doc/holdfast" 2>/dev/null || true
+    drop "$prefix/bin/holdfastd"
+    drop "$prefix/bin/holdfast"
+    service_config >"$scratch/service.toml"
+    if cmp -s "$scratch/service.toml" "$destdir$config"; then drop "$config"; fi
+    [ ! -e "$destdir$config" ] || say "  (kept, because it was changed: $destdir$config)"
+    rmdir "$destdir$(dirname "$config")" 2>/dev/null || true
 }
 
 case $action in

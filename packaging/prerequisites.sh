@@ -78,6 +78,7 @@ need() { # need "what a user calls it" package command-that-succeeds...
     missing_packages="$missing_packages${missing_packages:+ }$package"
 }
 fpm_here() { has "php-fpm$version" || has php-fpm; }
+php_memcached() { php -m | grep -qx memcached; }
 compiles_c() { has cc && echo 'int main(void){return 0;}' | cc -x c -o /dev/null -; }
 
 need_all() {
@@ -95,6 +96,12 @@ need_all() {
         need "valgrind" valgrind has valgrind
         need "strace" strace has strace
         need "a C++ compiler" g++ has c++
+        # What the daemon is compared with, and whose clients it must satisfy.
+        need "memcached" memcached has memcached
+        need "memccapable" libmemcached-tools has memccapable
+        need "nutcracker" nutcracker has nutcracker
+        need "PHP's extension memcached" "$php_packages-memcached" php_memcached
+        need "python3 -m venv" python3-venv python3 -m venv --help
     fi
     # phpize and php-config come in one package: name it once.
     missing_packages=$(printf '%s\n' $missing_packages | awk '!seen[$0]++' | paste -sd ' ' -)
@@ -123,7 +130,7 @@ fi
 
 say "holdfast: to be installed from Debian: $missing_packages"
 case $missing_packages in
-*fpm* | *nginx*) say "holdfast: (Debian starts the services of php-fpm and nginx; the tests use their own processes and neither need nor touch these)" ;;
+*fpm* | *nginx* | *memcached* | *nutcracker*) say "holdfast: (Debian starts the services of php-fpm, nginx, memcached and nutcracker; the tests use their own processes and neither need nor touch these)" ;;
 esac
 
 if [ -t 0 ] && [ "${YES:-}" != 1 ]; then

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lays the built library out as it will be installed, so that the extension and the C tests are built
+# Lays what was built out as it will be installed, so that the extension and the C tests are built
 # against the same header, library names and pkg-config file that a user gets.
 #
 #   packaging/stage.sh TARGET_RELEASE_DIR STAGE_DIR
@@ -16,7 +16,7 @@ place() { # place FILE AS
     cmp -s "$1" "$2" || { cp "$1" "$2.new" && mv "$2.new" "$2"; }
 }
 
-mkdir -p "$stage/include" "$stage/lib/pkgconfig"
+mkdir -p "$stage/bin" "$stage/include" "$stage/lib/pkgconfig"
 stage=$(cd "$stage" && pwd)
 
 # A library without its SONAME would be recorded in programs by its file name, and break them at the
@@ -32,6 +32,8 @@ place "$here/include/holdfast.h" "$stage/include/holdfast.h"
 place "$release/libholdfast.so" "$stage/lib/$soname"
 place "$release/libholdfast.a" "$stage/lib/libholdfast.a"
 ln -sfn "$soname" "$stage/lib/libholdfast.so"
+place "$release/holdfastd" "$stage/bin/holdfastd"
+place "$release/holdfast" "$stage/bin/holdfast"
 
 version=$("$here/packaging/version.sh")
 sed -e "s|@PREFIX@|$stage|" -e "s|@VERSION@|$version|" "$here/packaging/holdfast.pc.in" >"$stage/pc.new"

@@ -159,6 +159,17 @@ impl Dir {
         same(&here, &there)
     }
 
+    /// Does nothing, or another file, lie at the path of this file of ours? What cannot be looked at
+    /// is not known to be gone.
+    pub(crate) fn has_lost(&self, name: &str, file: &File) -> bool {
+        use rustix::io::Errno;
+        match (fs::fstat(file), fs::stat(self.path.join(name).as_path())) {
+            (Ok(here), Ok(there)) => (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino),
+            (_, Err(Errno::NOENT | Errno::NOTDIR)) => true,
+            _ => false,
+        }
+    }
+
     fn failed(&self, what: &str, name: &str, e: rustix::io::Errno) -> Error {
         Error::io(format!("{what} {}", self.join(name).display()), io::Error::from(e))
     }

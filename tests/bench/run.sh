@@ -1,7 +1,8 @@
 #!/bin/sh
 # Measures, on this machine: the store's verbs (store.rs), scans and bytes a key (scan.rs), the store beside LMDB
-# (beside.rs), its misses as a cache (hits/), and one session cycle in PHP, side by side with a handler that does
-# nothing and with PHP's own (php-ext/bench). All check every answer that they time.
+# (beside.rs), its misses as a cache (hits/), one session cycle in PHP, side by side with a handler that does
+# nothing and with PHP's own (php-ext/bench), and the daemon beside memcached (daemon.sh). All check every answer
+# that they time.
 #
 # What it prints is also left in build/bench.txt, with what is needed to compare it with another machine's.
 # A benchmark is no test: nothing fails because it is slow.
@@ -36,6 +37,9 @@ the store as a cache"
     echo "
 one session in PHP"
     PHP=$("$php_config" --php-binary) HOLDFAST_SO=$root/php-ext/modules/holdfast.so sh php-ext/bench/run.sh
+    echo "
+the daemon beside memcached"
+    if command -v memcached >/dev/null 2>&1; then tests/bench/daemon.sh; else echo "SKIPPED: there is no memcached"; fi
 }
 
 # Not a pipe into tee: its exit code would hide a failure of the measurement.

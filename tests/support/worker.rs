@@ -104,8 +104,13 @@ struct Writer {
     counter: u64,
 }
 
-const LONG: Wait<'_> =
-    Wait { timeout: Some(Duration::from_secs(60)), lease: None, max_waiters: 0, stop: None, polls: false };
+const LONG: Wait<'_> = Wait {
+    timeout: Some(Duration::from_secs(60)),
+    lease: None,
+    max_waiters: 0,
+    stop: None,
+    polls: false,
+};
 
 impl Writer {
     /// `life` grows from one incarnation of a writer to the next, and its counters with it.
