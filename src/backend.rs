@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
 use crate::options::{Config, ConfigChange, Options, Ttl};
 use crate::store::{
-    BackedUp, BatchItem, Compute, Counted, Each, Item, Page, Progress, Range, Reclaimable,
-    RepairOptions, Repaired, Restored, Scan, Stats, Store, Stored, Verified, Visit, Write,
+    BackedUp, BatchItem, Compute, Condition, Counted, Each, Item, Page, Progress, Range,
+    Reclaimable, RepairOptions, Repaired, Restored, Scan, Stats, Store, Stored, Verified, Visit,
+    Write,
 };
 
 /// The outcome of opening a session: its lock, and what is stored.
@@ -98,6 +99,7 @@ pub trait Backend: Send + Sync {
     fn sync(&self) -> Result<()>;
     fn sync_is_always(&self) -> bool;
     fn stats(&self) -> Result<Stats>;
+    fn condition(&self) -> Result<Condition>;
     fn config(&self) -> Result<Config>;
     fn set_config(&self, change: &ConfigChange) -> Result<Config>;
     fn flush(&self, at_ms: Option<u64>) -> Result<()>;
@@ -253,6 +255,9 @@ impl Backend for Store {
     }
     fn stats(&self) -> Result<Stats> {
         Store::stats(self)
+    }
+    fn condition(&self) -> Result<Condition> {
+        Store::condition(self)
     }
     fn config(&self) -> Result<Config> {
         Store::config(self)

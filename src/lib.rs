@@ -74,9 +74,9 @@ pub use key::HashKind;
 pub use lock::{Acquired, Held, Holder, LockInfo, Wait};
 pub use options::{Config, ConfigChange, Options, Sync, Ttl};
 pub use store::{
-    Amount, BackedUp, BatchItem, Compute, Counted, Each, Entry, Expect, Filter, Finding, Item,
-    Mark, Page, Progress, Range, Reclaimable, RepairOptions, Repaired, Restored, SCAN_DONE, Scan,
-    Stats, Store, Stored, Update, Verified, Visit, Write,
+    Amount, BackedUp, BatchItem, Compute, Condition, Counted, Each, Entry, Expect, Filter, Finding,
+    Item, Mark, Page, Progress, Range, Reclaimable, RepairOptions, Repaired, Restored, SCAN_DONE,
+    Scan, Stats, Store, Stored, Update, Verified, Visit, Write,
 };
 pub use sys::clock::Clock;
 pub use sys::disk::{Disk, FileKind};

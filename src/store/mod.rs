@@ -44,7 +44,7 @@ use flusher::Flusher;
 pub use many::{BatchItem, Each};
 use ops::Doomed;
 pub use scan::{Entry, Filter, Page, Range, SCAN_DONE, Scan, Visit};
-pub use stats::Stats;
+pub use stats::{Condition, Stats};
 pub use update::{Compute, Counted, Update};
 pub use write::{Expect, Mark, Write};
 
@@ -427,6 +427,12 @@ impl Store {
     /// Counters and sizes.
     pub fn stats(&self) -> Result<Stats> {
         stats::stats(self.arena()?, &self.attached.asked)
+    }
+
+    /// Is everything as it should be? Unlike [`Store::stats`] it counts nothing, so it costs the same
+    /// in a large store.
+    pub fn condition(&self) -> Result<Condition> {
+        Ok(stats::condition(self.arena()?, &self.attached.asked))
     }
 
     /// Lets go of the memory in which old values are kept: their pages leave this process, and, where

@@ -55,11 +55,6 @@ pub struct Stats {
     pub not_persistent: bool,
     /// This process asked for other options than the store has.
     pub options_differ: bool,
-    /// A sync failed: every change is refused until the store is opened anew.
-    pub sync_failed: bool,
-    /// What lies at the store's path is what this process has open. If not, the directory was
-    /// removed, moved or replaced: who opens it now sees other values, or none.
-    pub in_place: bool,
     /// 0 = for ever.
     pub default_ttl_ms: u64,
     /// 0 = no bound.
@@ -87,6 +82,26 @@ pub struct Stats {
     pub lock_waits: Histogram,
     /// How long syncs took, those that failed included.
     pub syncs: Histogram,
+}
+
+/// What somebody who keeps a store open should look at now and then; cheap, whatever its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// This process asked for other options than the store has.
+    pub options_differ: bool,
+    /// A sync failed: every change is refused until the store is opened anew.
+    pub sync_failed: bool,
+    /// What lies at the store's path is what this process has open. If not, the directory was
+    /// removed, moved or replaced: who opens it now sees other values, or none.
+    pub in_place: bool,
+}
+
+pub(super) fn condition(arena: &Arena, asked: &Options) -> Condition {
+    Condition {
+        options_differ: asked.differs(&arena.config()),
+        sync_failed: arena.check_sync().is_err(),
+        in_place: !arena.data.file().is_some_and(|data| arena.dir.has_lost("data", data)),
+    }
 }
 
 pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
@@ -142,8 +157,6 @@ pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
         },
         not_persistent: arena.dir.not_persistent(),
         options_differ: asked.differs(&config),
-        sync_failed: arena.check_sync().is_err(),
-        in_place: !arena.data.file().is_some_and(|data| arena.dir.has_lost("data", data)),
         default_ttl_ms: config.default_ttl_ms,
         max_ttl_ms: config.max_ttl_ms,
         compress: config.compress,

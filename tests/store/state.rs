@@ -607,3 +607,23 @@ fn versions_go_on_after_flushes_and_rebuilds() {
         assert!(!has(&store, b"k"));
     }
 }
+
+#[test]
+fn a_store_that_was_moved_away_says_so_and_one_that_came_back_does_not() {
+    let dir = dir();
+    let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    std::fs::create_dir(&here).expect("a directory");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&here, private).expect("its mode");
+    let store = open(&here, &small());
+    let is_well = || {
+        let found = store.condition().expect("it is open");
+        assert!(!found.sync_failed && !found.options_differ);
+        found.in_place
+    };
+    assert!(is_well());
+    std::fs::rename(&here, &there).expect("moved");
+    assert!(!is_well());
+    std::fs::rename(&there, &here).expect("moved back");
+    assert!(is_well());
+}

@@ -57,24 +57,24 @@ impl Pulse {
             if let Err(error) = self.executor.look_again() {
                 tracing::debug!(%error, "the store's options could not be read");
             }
-            match self.store.stats() {
-                Ok(stats) => self.look(&stats),
-                Err(error) => tracing::debug!(%error, "the store's numbers could not be read"),
+            match self.store.condition() {
+                Ok(condition) => self.look(condition),
+                Err(error) => tracing::debug!(%error, "the store could not be looked at"),
             }
         }
     }
 
-    fn look(&mut self, stats: &holdfast::Stats) {
-        if stats.options_differ && !self.differed {
+    fn look(&mut self, found: holdfast::Condition) {
+        if found.options_differ && !self.differed {
             tracing::warn!(
                 "the store was made with other options than were asked for now; its own hold"
             );
         }
-        self.differed = stats.options_differ;
-        if stats.sync_failed {
+        self.differed = found.options_differ;
+        if found.sync_failed {
             self.around.synced(false);
         }
-        if stats.in_place {
+        if found.in_place {
             self.astray = 0;
         } else {
             self.astray = self.astray.saturating_add(1);
