@@ -68,6 +68,8 @@ pub const PEM_BYTES_MAX: u64 = 4 << 20;
 pub const LISTENERS_MAX: usize = 256;
 /// Turns in which everybody who is in a listener's queue is accepted before it is closed.
 pub const LAST_ACCEPT_TURNS: usize = 1024;
+/// Tries, 10 ms apart, to be the only one who puts a unix socket into a directory.
+pub const TURN_TRIES: u32 = 500;
 /// Names that are tried for a directory that only one process may have.
 pub const PRIVATE_NAMES_TRIED: u32 = 16;
 /// Addresses to listen on.

@@ -95,6 +95,8 @@ pub(super) struct Connection<T> {
     hung: bool,
     /// The peer's end was read.
     ended: bool,
+    /// The conversation sent the peer away, who does not know yet and may be sending.
+    dismissed: bool,
     /// The slot that its next bytes were read into before its turn.
     ahead: Option<usize>,
     /// The last read brought no more than fits a slot.
@@ -132,6 +134,7 @@ impl<T: Conversation> Connection<T> {
             readable: false,
             hung: false,
             ended: false,
+            dismissed: false,
             ahead: None,
             sends_little: true,
             watches_room: false,
@@ -416,7 +419,10 @@ impl<T: Conversation> Connection<T> {
                 self.parked = split(&mut desk.output, from);
                 self.stage = Stage::Committing;
             }
-            Next::Close => self.stage = Stage::Closing,
+            Next::Close => {
+                self.stage = Stage::Closing;
+                self.dismissed = true;
+            }
         }
     }
 
@@ -454,8 +460,9 @@ impl<T: Conversation> Connection<T> {
         }
     }
 
-    /// Everything is sent. A close with unread bytes would be a reset, which can overtake the last
-    /// answer; so if the peer is still sending, what he sends is thrown away for a while.
+    /// Everything is sent. A close with unread bytes, or with bytes on their way, would be a reset,
+    /// which can overtake the last answer; so if the peer may still be sending, what he sends is
+    /// thrown away for a while.
     fn finish(&mut self, desk: &mut Desk) -> io::Result<Outcome> {
         self.rest = Rest::default();
         self.wire.say_goodbye();
@@ -464,15 +471,25 @@ impl<T: Conversation> Connection<T> {
         }
         desk.input.clear();
         match self.wire.socket().receive(&mut desk.input)? {
-            Moved::Blocked | Moved::Bytes(0) => Ok(Outcome::Closed),
+            Moved::Bytes(0) => Ok(Outcome::Closed),
+            Moved::Blocked if !self.dismissed => Ok(Outcome::Closed),
+            Moved::Blocked => {
+                self.begin_to_linger(0, desk);
+                self.readable = false;
+                Ok(Outcome::Wait)
+            }
             Moved::Bytes(bytes) => {
-                self.wire.socket().end_sending();
-                self.progressed = desk.now;
+                self.begin_to_linger(bytes, desk);
                 self.readable = true;
-                self.stage = Stage::Lingering(LINGER_BYTES.saturating_sub(bytes));
                 Ok(Outcome::Ready)
             }
         }
+    }
+
+    fn begin_to_linger(&mut self, bytes: usize, desk: &Desk) {
+        self.wire.socket().end_sending();
+        self.progressed = desk.now;
+        self.stage = Stage::Lingering(LINGER_BYTES.saturating_sub(bytes));
     }
 
     fn linger(&mut self, left: usize, desk: &mut Desk) -> io::Result<Outcome> {

@@ -3,22 +3,27 @@
 //! The socket is bound inside a directory that nobody else can enter, gets its mode and listens
 //! there, and is moved into its place then: whoever sees it sees it finished. What was in the place
 //! is looked at first; a socket without a listener is moved away, and looked at once more where
-//! nobody can exchange it.
+//! nobody can exchange it. Servers that start at once take turns, by a lock on the directory: else
+//! one could move away what another has just put there.
 
-use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::listen::{ListenError, refused};
-use crate::limits::PRIVATE_NAMES_TRIED;
+use crate::limits::{PRIVATE_NAMES_TRIED, TURN_TRIES};
+
+/// Between two tries for the turn.
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// A socket file in its place.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ pub(super) fn listen(
     backlog: i32,
 ) -> Result<(OwnedFd, Place), ListenError> {
     let failed = |what| move |error: io::Error| refused(path.display().to_string(), what, error);
+    let _turn = take_turn(parent_of(path)).map_err(failed("lock its directory"))?;
     let found = look(path)?;
     let private = Private::beside(path).map_err(failed("a directory beside it"))?;
     let inside = private.0.join("s");
@@ -60,6 +66,22 @@ pub(super) fn listen(
     }
     move_in(&inside, path).map_err(failed("move it into place"))?;
     Ok((socket.into(), Place { path: path.to_path_buf(), identity: identity(&made) }))
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Nobody else is between looking and moving, until the file is dropped (or this process ends).
+fn take_turn(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    for _ in 0..TURN_TRIES {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(TURN_PAUSE),
+            locked => return locked.map(|()| directory).map_err(Into::into),
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// What is in the place: nothing, or a socket on which nobody listens.
@@ -137,10 +159,7 @@ struct Private(PathBuf);
 impl Private {
     fn beside(path: &Path) -> io::Result<Private> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let parent = parent_of(path);
         for _ in 0..PRIVATE_NAMES_TRIED {
             let number = NUMBER.fetch_add(1, Relaxed);
             let name = format!(".{:x}.{number:x}", std::process::id());
