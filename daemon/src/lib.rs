@@ -13,8 +13,23 @@
 //!       <--bytes--                <--bytes--            <--Reply---
 //! ```
 //!
-//! `net` and [`command`] name nobody; `protocol` names `command`; `execute` names `command` and the
-//! library; [`conversation`] joins the three, `server` everything.
+//! | room | what it is |
+//! |---|---|
+//! | [`command`] | what can be asked and answered: the narrow waist, without dialects and I/O |
+//! | [`protocol`] | the dialects, strangers to each other: bytes to commands, replies to bytes |
+//! | [`net`] | listeners, loops, connections, TLS; knows nothing of requests |
+//! | [`execute`] | commands on the store, with `sessions` (locks over the wire), `recency` (what was read when) |
+//! | [`counters`], [`stats`], [`metrics`] | what is counted, as memcached and as Prometheus want to see it |
+//! | [`auth`] | who may talk |
+//! | [`conversation`] | one connection: joins protocol, execute and net |
+//! | [`config`], [`settings`] | what was said by flags, environment and files; what of it a running server reads |
+//! | [`http`], [`profile`] | the admin port |
+//! | [`log`], [`service`] | the log; what a server is to its system |
+//! | [`server`] | everything together, for the time that it runs |
+//! | [`cli`] | the program `holdfast` |
+//!
+//! `net` and `command` name nobody; `protocol` names `command`; `execute` names `command` and the
+//! library. A test holds the arrows.
 #![deny(unsafe_code)]
 
 pub mod auth;
