@@ -241,6 +241,10 @@ impl Conversation for Talk {
         ahead.keys().first().copied()
     }
 
+    fn over(&mut self) {
+        self.client.leave();
+    }
+
     fn is_known(&self) -> bool {
         self.client.is_known()
     }

@@ -409,6 +409,11 @@ impl Client {
         self.standing.is_known()
     }
 
+    /// It is gone: what it held is free.
+    pub fn leave(&mut self) {
+        self.locks.give_all_back(&*self.shared.store);
+    }
+
     /// Was something written that is to be on the disk before it is answered? Asked once.
     pub fn take_unsynced(&mut self) -> bool {
         std::mem::take(&mut self.wrote) && self.shared.store.sync_is_always()
@@ -438,7 +443,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.locks.give_all_back(&*self.shared.store);
+        self.leave();
     }
 }
 

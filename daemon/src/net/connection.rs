@@ -465,6 +465,7 @@ impl<T: Conversation> Connection<T> {
     /// thrown away for a while.
     fn finish(&mut self, desk: &mut Desk) -> io::Result<Outcome> {
         self.rest = Rest::default();
+        self.talk.over();
         self.wire.say_goodbye();
         if self.ended {
             return Ok(Outcome::Closed);

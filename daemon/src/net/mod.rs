@@ -108,6 +108,10 @@ pub trait Conversation {
     /// still sent.
     fn ended(&mut self) {}
 
+    /// It is over: nothing more is said or heard. Told before the peer can see the end of the
+    /// connection, which may take a while longer to be gone.
+    fn over(&mut self) {}
+
     /// What the next [`Conversation::advance`] with this input will look for first, as far as that can
     /// be told at a glance: for [`Host::foresee`], whatever it means there.
     fn hint<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
