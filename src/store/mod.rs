@@ -45,7 +45,7 @@ pub use many::{BatchItem, Each};
 use ops::Doomed;
 pub use scan::{Entry, Filter, Page, Range, SCAN_DONE, Scan, Visit};
 pub use stats::{Condition, Stats};
-pub use update::{Compute, Counted, Update};
+pub use update::{Compute, Counted, Update, number};
 pub use write::{Expect, Mark, Write};
 
 /// The outcome of a write.

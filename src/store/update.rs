@@ -233,8 +233,14 @@ pub(super) fn far(
     }
 }
 
-/// A decimal number of 64 bits; spaces behind it, which memcached leaves there, do not count.
-fn number(bytes: &[u8]) -> Option<u64> {
+/// What counting takes for a number: up to 20 digits, at most 2^64 - 1. White space behind it, which
+/// memcached leaves there, does not count.
+///
+/// ```
+/// assert_eq!(holdfast::number(b"7  "), Some(7));
+/// assert_eq!(holdfast::number(b"7 apples"), None);
+/// ```
+pub fn number(bytes: &[u8]) -> Option<u64> {
     let digits = bytes.trim_ascii_end();
     if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
         return None;

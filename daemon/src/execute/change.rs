@@ -1,23 +1,14 @@
 //! Deletes, marks, touches, and counting.
 
-use holdfast::{Error, Item, Mark, Stored, Update};
+use holdfast::{Error, Item, Mark, Stored, Update, number};
 
 use super::{Client, Life, Outcome, Shared, ttl_s};
 use crate::command::{Count as Counting, Delete, Expiry, Reply};
 use crate::counters::{ClassCount, Count};
 use crate::stats::{Prefixed, record_bytes};
 
-/// Longest decimal number of 64 bits.
-const DIGITS_MAX: usize = 20;
-
-/// A decimal number of 64 bits; spaces behind it, which memcached leaves there, do not count.
-fn number(bytes: &[u8]) -> Option<u64> {
-    let digits = bytes.trim_ascii_end();
-    if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
+/// Bytes of the longest number.
+const DIGITS_MAX: u64 = 20;
 
 /// A number that was counted, before it is known what the store made of it.
 #[derive(Debug, Clone, Copy)]
@@ -179,7 +170,7 @@ impl Shared {
             }
             Step::Counted { .. } => {
                 client.block.count(hit);
-                client.block.count_class(class, record_bytes(count.key, DIGITS_MAX as u64));
+                client.block.count_class(class, record_bytes(count.key, DIGITS_MAX));
             }
             Step::Missing => client.block.count(miss),
             Step::Exists => client.block.count(Count::CasBadval),
@@ -216,7 +207,9 @@ fn counted(
             (Step::Exists, Update::Keep)
         }
         (Some((bytes, item)), _) => {
-            let Some(present) = number(bytes) else { return (Step::NotANumber, Update::Keep) };
+            let Some(present) = number(bytes) else {
+                return (Step::NotANumber, Update::Keep);
+            };
             let number = match count.down {
                 true => present.saturating_sub(count.delta),
                 false => present.wrapping_add(count.delta),
@@ -227,21 +220,6 @@ fn counted(
                 Some(Life::Lives(ttl)) => (step, write(number, item.flags, Some(ttl))),
                 Some(Life::Over) => (step, Update::Delete),
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::number;
-
-    #[test]
-    fn a_number_is_up_to_20_digits_and_nothing_else() {
-        assert_eq!(number(b"0"), Some(0));
-        assert_eq!(number(b"007  "), Some(7));
-        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
-        for no in [&b""[..], b" ", b"-1", b"+1", b" 1", b"1x", b"18446744073709551616", b"\xff"] {
-            assert_eq!(number(no), None, "{no:?}");
         }
     }
 }
