@@ -111,7 +111,7 @@ pub(crate) mod word {
     pub(crate) const SLOTS: u64 = 0x1000;
 }
 
-pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x03\x00");
+pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x04\x00");
 
 /// Words of a process slot (256 bytes).
 pub(crate) mod slot {
@@ -120,6 +120,8 @@ pub(crate) mod slot {
     pub(crate) const PID: u64 = 8;
     pub(crate) const PID_NAMESPACE: u64 = 16;
     pub(crate) const ATTACHED_MS: u64 = 24;
+    /// Not 0: somebody is about to claim it, and may have its byte before its last owner is healed.
+    pub(crate) const CLAIMED: u64 = 32;
     /// The first of the counters, see [`super::Count`].
     pub(crate) const COUNTS: u64 = 64;
 }
@@ -133,6 +135,7 @@ pub(crate) mod stripe {
     /// Redo: armed 1 | lane 7 bits above | slot's place in the index (bytes / 8) in the upper 48.
     pub(crate) const REDO: u64 = 16;
     pub(crate) const REDO_SLOT: u64 = 24;
+    /// Where the record is, 40 bits | process slot of whoever armed it.
     pub(crate) const REDO_RECORD: u64 = 32;
     pub(crate) const REDO_SEQ: u64 = 40;
     /// Slots in use; each death in between a change and its count leaves it off by one.
@@ -496,6 +499,7 @@ impl Arena {
     pub(crate) fn begin_life(&self, number: u32) {
         let at = self.geometry.slot(number);
         let epoch = self.meta.add(at + slot::EPOCH, 1) + 1;
+        self.meta.store(at + slot::CLAIMED, 0);
         self.slot_at.store(at, Ordering::Release);
         self.identity.store((epoch << 16) | (number as u64 + 1), Ordering::Release);
     }

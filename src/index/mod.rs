@@ -75,6 +75,11 @@ impl Slot {
         self.tag_bits() == wanted && self.offset() != 0
     }
 
+    /// May it name the record of a key with this hash?
+    pub(crate) fn is_for(self, hash: u64) -> bool {
+        self.has_tag(tag(hash))
+    }
+
     /// Equal but for the frequency bits, which readers change.
     #[inline]
     pub(crate) fn same_place(self, other: Slot) -> bool {

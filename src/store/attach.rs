@@ -152,8 +152,11 @@ fn check_files(arena: &Arena) -> Result<()> {
 fn claim(arena: &Arena) -> Result<()> {
     let hint = arena.meta.add(word::SLOT_HINT, 1) as u32;
     let slots = arena.geometry.slots as u32;
+    let about = |number, claimed| {
+        arena.meta.store(arena.geometry.slot(number) + slot::CLAIMED, claimed as u64);
+    };
     let number =
-        arena.peers.claim(hint, slots).map_err(|e| lock_failed(&arena.dir, e))?.ok_or_else(
+        arena.peers.claim(hint, slots, about).map_err(|e| lock_failed(&arena.dir, e))?.ok_or_else(
             || {
                 Error::TooMany(format!(
                     "{}: {slots} processes have the store open, its limit (max_processes)",

@@ -133,8 +133,9 @@ fn look_in(
     let Some(table) = Table::of(arena, stripe_of(key.hash)) else {
         return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
     };
-    let mut bad = false;
+    let (mut bad, mut found_at) = (false, None);
     let found = table.candidates(&arena.index, key.hash, |slot_at, slot| {
+        found_at = Some(slot_at);
         match judge(arena, key, slot_at, slot, scratch, out.as_deref_mut()) {
             Ok(Judged::Other) => None,
             Ok(Judged::Bad) => {
@@ -151,6 +152,12 @@ fn look_in(
     match found {
         Some(Err(e)) => Err(e),
         _ if moved => Ok(Look::Again),
+        // What a dead process left half done comes first: nothing that was read changes later
+        // without somebody who changes it.
+        _ if Stripe::is_left(arena, key.hash, found_at) => {
+            Stripe::latch_number(arena, stripe_of(key.hash)).map(drop)?;
+            Ok(Look::Again)
+        }
         Some(Ok(look)) => Ok(look),
         None if bad => Ok(Look::Damaged),
         None => Ok(Look::Miss),

@@ -442,6 +442,7 @@ fn give(arena: &Arena, key: &Key, owner: &[u8], held: Option<&Held>) -> Result<S
 /// The keys in one stripe that an owner of this version has.
 fn keys_in(arena: &Arena, which: u64, owner: &[u8], seq: u64) -> Result<Vec<Vec<u8>>> {
     let unreadable = || Error::Damaged(arena.dir.join("meta").display().to_string());
+    Stripe::settle(arena, which)?;
     for _ in 0..READ_RETRIES {
         let table = Table::of(arena, which).ok_or_else(unreadable)?;
         let mut keys = Vec::new();

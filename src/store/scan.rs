@@ -330,6 +330,7 @@ impl Pass<'_> {
     fn look(&mut self, cursor: &mut u64, visit: &mut Visit) -> Result<()> {
         let arena = self.arena;
         let (which, from) = ((*cursor >> BELOW_TAG) / TAGS, (*cursor >> BELOW_TAG) % TAGS);
+        Stripe::settle(arena, which)?;
         let Some(table) = Table::of(arena, which) else {
             return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
         };

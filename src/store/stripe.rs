@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::owner::{self, Standing};
 use super::{flush, growth, life, state};
-use crate::arena::{Arena, Count, stripe, word};
+use crate::arena::{Arena, Count, slot, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::key::Key;
@@ -22,6 +22,10 @@ use crate::sys::map::Scratch;
 /// The redo's lane when the record is a run of whole segments.
 const NO_LANE: u64 = 0x7f;
 const ARMED: u64 = 1;
+/// Of the redo's record word: an offset in `data`, then the process slot of who armed it.
+const RECORD_BITS: u32 = 40;
+/// How often a reader looks whether a change is over before it asks whether its process lives.
+const HALF_DONE_SPINS: u32 = 64;
 
 pub(super) struct Stripe<'a> {
     arena: &'a Arena,
@@ -117,6 +121,23 @@ impl<'a> Stripe<'a> {
         arena.meta.load(at + stripe::REDO) & ARMED != 0
     }
 
+    /// Did a process die in the middle of changing this key, and has nobody seen to it yet? The
+    /// next taker of the latch finishes or drops the change, so until then what the index says
+    /// is not for good. `slot_at`: the slot where the key was found.
+    #[inline(always)]
+    pub(super) fn is_left(arena: &Arena, hash: u64, slot_at: Option<u64>) -> bool {
+        Stripe::is_half_done(arena, hash) && is_left_half_done(arena, hash, slot_at)
+    }
+
+    /// Sees to what a dead process left half done in this stripe, for who looks at all of it.
+    pub(super) fn settle(arena: &Arena, number: u64) -> Result<()> {
+        let redo = Redo::read(arena, number);
+        match redo.is_armed() && redo.is_of_the_dead(arena) {
+            true => Stripe::latch_number(arena, number).map(drop),
+            false => Ok(()),
+        }
+    }
+
     /// The latch is ours: finish or drop what the last owner left, then look at the table.
     #[inline(always)]
     fn latched(arena: &'a Arena, number: u64) -> Result<Stripe<'a>> {
@@ -204,7 +225,8 @@ impl<'a> Stripe<'a> {
     pub(super) fn arm(&self, change: &Change) {
         let meta = &self.arena.meta;
         meta.store(self.at + stripe::REDO_SLOT, change.new_slot);
-        meta.store(self.at + stripe::REDO_RECORD, change.record_at);
+        let writer = (self.arena.peers.slot() as u64) << RECORD_BITS;
+        meta.store(self.at + stripe::REDO_RECORD, change.record_at | writer);
         meta.store(self.at + stripe::REDO_SEQ, change.seq);
         let lane = change.lane.unwrap_or(NO_LANE);
         meta.store(self.at + stripe::REDO, ARMED | lane << 1 | (change.slot_at / 8) << 16);
@@ -270,13 +292,11 @@ impl<'a> Stripe<'a> {
     #[cold]
     fn heal(&self) -> Result<()> {
         let (arena, at) = (self.arena, self.at);
-        let redo = arena.meta.load(at + stripe::REDO);
-        let (lane, slot_at) = (redo >> 1 & 0x7f, (redo >> 16) * 8);
-        let new_slot = arena.meta.load(at + stripe::REDO_SLOT);
-        let record_at = arena.meta.load(at + stripe::REDO_RECORD);
+        let redo = Redo::read(arena, self.number);
+        let (slot_at, new_slot, record_at) = (redo.slot_at(), redo.new_slot, redo.record_at());
         let seq = arena.meta.load(at + stripe::REDO_SEQ);
         // The lane first: only then is it settled whether the record is part of the log.
-        let _lane = match lane {
+        let _lane = match redo.lane() {
             NO_LANE => None,
             lane if lane < arena.geometry.all_lanes() => Some(Lane::acquire_number(arena, lane)?),
             _ => None,
@@ -297,6 +317,74 @@ impl<'a> Stripe<'a> {
         arena.count(Count::Healed);
         Ok(())
     }
+}
+
+/// What a stripe's redo says.
+struct Redo {
+    word: u64,
+    new_slot: u64,
+    record: u64,
+}
+
+impl Redo {
+    fn read(arena: &Arena, number: u64) -> Redo {
+        let at = arena.geometry.stripe(number);
+        let load = |word| arena.meta.load(at + word);
+        // The word first: when it is armed and its process dead, the others stand still.
+        let word = load(stripe::REDO);
+        Redo { word, new_slot: load(stripe::REDO_SLOT), record: load(stripe::REDO_RECORD) }
+    }
+
+    fn is_armed(&self) -> bool {
+        self.word & ARMED != 0
+    }
+
+    fn lane(&self) -> u64 {
+        self.word >> 1 & 0x7f
+    }
+
+    fn slot_at(&self) -> u64 {
+        (self.word >> 16) * 8
+    }
+
+    fn record_at(&self) -> u64 {
+        self.record & ((1 << RECORD_BITS) - 1)
+    }
+
+    /// The process slot of who armed it; what is no slot comes from damage.
+    fn writer(&self) -> u32 {
+        (self.record >> RECORD_BITS) as u32
+    }
+
+    /// Or may be: who claims a dead one's slot has its byte for a moment before it has healed.
+    fn is_of_the_dead(&self, arena: &Arena) -> bool {
+        let writer = self.writer();
+        (writer as u64) < arena.geometry.slots
+            && (!arena.peers.alive(writer)
+                || arena.meta.load(arena.geometry.slot(writer) + slot::CLAIMED) != 0)
+    }
+
+    /// May it change what is known of a key with this hash, which is in this slot or in none?
+    fn concerns(&self, hash: u64, slot_at: Option<u64>) -> bool {
+        slot_at == Some(self.slot_at()) || Slot(self.new_slot).is_for(hash)
+    }
+}
+
+/// A change of a living process is left to it: whoever read what was there before it was first.
+/// That it lives is asked after the look that is to be judged.
+#[cold]
+fn is_left_half_done(arena: &Arena, hash: u64, slot_at: Option<u64>) -> bool {
+    for _ in 0..HALF_DONE_SPINS {
+        std::hint::spin_loop();
+        if !Stripe::is_half_done(arena, hash) {
+            return false;
+        }
+    }
+    let number = index::stripe_of(hash);
+    let redo = Redo::read(arena, number);
+    // Healed in the middle of this, it had to be seen.
+    let is_over = || Redo::read(arena, number).word != redo.word;
+    redo.is_armed() && redo.concerns(hash, slot_at) && (redo.is_of_the_dead(arena) || is_over())
 }
 
 /// The stripe at `at` of `meta`, which is latched, has no table that could be: it is let go of.
@@ -365,6 +453,16 @@ pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Res
         let cell = arena.meta.cell(at + stripe::LATCH);
         if latch::owner(cell).is_some_and(dead) {
             drop(Stripe::latched(arena, number)?);
+            continue;
+        }
+        // Somebody else has the latch and is at it, or could not end it. Whoever bears the number
+        // from now on must not be taken for the one who armed this.
+        let redo = Redo::read(arena, number);
+        if redo.is_armed() && dead(redo.writer()) {
+            match Stripe::latch_number(arena, number) {
+                Err(Error::Busy(_)) => {}
+                healed => drop(healed?),
+            }
         }
     }
     segment::heal(arena, dead);

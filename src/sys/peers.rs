@@ -248,14 +248,25 @@ impl Peers {
         set(self.life(), 0, Kind::None).map(drop)
     }
 
-    /// Claims a free slot, looking from `hint` on.
-    pub(crate) fn claim(&self, hint: u32, slots: u32) -> io::Result<Option<u32>> {
+    /// Claims a free slot, looking from `hint` on. `about` is told of each attempt before it is
+    /// made, and of one that failed.
+    pub(crate) fn claim(
+        &self,
+        hint: u32,
+        slots: u32,
+        about: impl Fn(u32, bool),
+    ) -> io::Result<Option<u32>> {
         for i in 0..slots {
             let slot = (hint.wrapping_add(i)) % slots;
+            if held(self.probe(), 1 + slot as u64)? {
+                continue;
+            }
+            about(slot, true);
             if set(self.life(), 1 + slot as u64, Kind::Exclusive)? {
                 self.slot.store(slot, Ordering::Release);
                 return Ok(Some(slot));
             }
+            about(slot, false);
         }
         Ok(None)
     }
@@ -304,8 +315,8 @@ mod tests {
     fn a_slot_is_held_until_its_process_lets_go() {
         let dir = std::env::temp_dir().join(format!("holdfast-peers-{}", std::process::id()));
         let (a, b) = (peers(&dir), peers(&dir));
-        assert_eq!(a.claim(3, 8).unwrap(), Some(3));
-        assert_eq!(b.claim(3, 8).unwrap(), Some(4));
+        assert_eq!(a.claim(3, 8, |_, _| {}).unwrap(), Some(3));
+        assert_eq!(b.claim(3, 8, |_, _| {}).unwrap(), Some(4));
         assert!(b.alive(3) && a.alive(4) && !a.alive(5));
         assert!(a.intact());
         assert!(!b.steal(3, || true), "the living are not robbed");

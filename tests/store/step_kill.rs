@@ -549,7 +549,8 @@ fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut
         is_one(&see(&open_log(scene).1), "the log says");
     }
     timed(&mut times.other_key, || set(store, b"other key", b"value", Ttl::Millis(1_000)));
-    is_one(&see(store), "read at once");
+    let at_once = see(store);
+    is_one(&at_once, "read at once");
     for i in 0..scene.crowd.get() {
         let there = store.exists(&one_of_many(i)).expect("exists");
         assert!(there.is_some(), "{}: key {i} of many is missing", at());
@@ -561,6 +562,9 @@ fn step(scene: &Scene, act: &Act, n: u64, new: &Seen, rng: &mut Rng, times: &mut
     }
     let settled = see(store);
     is_one(&settled, "after the next change");
+    // What somebody has read since the death is what it came to: it does not change by itself.
+    let stays = scene.is(&settled, &at_once);
+    assert!(stays, "{}: {:?} was read as {:?}", at(), short(&settled), short(&at_once));
     let held = timed(&mut times.lock, || lock(store, 9));
     assert!(store.unlock(KEY, &held).expect("unlock"));
     attach_others(scene, rng);
