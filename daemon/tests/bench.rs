@@ -2,6 +2,9 @@
 //!
 //! memcached must be installed; what needs Redis is left out where there is none.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of a test are its own")]
+
 #[path = "bench/false_server.rs"]
 mod false_server;
 #[path = "bench/servers.rs"]

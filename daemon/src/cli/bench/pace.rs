@@ -107,6 +107,7 @@ impl Pace {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of the test's own")]
 mod tests {
     use super::*;
 

@@ -120,6 +120,7 @@ fn hat_inverse(area: f64, exponent: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of the test's own")]
 mod tests {
     use super::*;
 

@@ -126,6 +126,7 @@ fn item<'a>(
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of the test's own")]
 mod tests {
     use super::super::Protocol::Binary;
     use super::super::tests::{cut_everywhere, not_an_answer};

@@ -205,6 +205,11 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of the test's own"
+)]
 mod tests {
     use super::*;
 
