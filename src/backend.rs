@@ -12,8 +12,8 @@ use crate::lock::{Acquired, Held, Holder, LockInfo, Wait};
 use crate::options::{Config, ConfigChange, Options, Ttl};
 use crate::store::{
     BackedUp, BatchItem, Compute, Condition, Counted, Each, Item, Page, Progress, Range,
-    Reclaimable, RepairOptions, Repaired, Restored, Scan, Stats, Store, Stored, Verified, Visit,
-    Write,
+    Reclaimable, RepairOptions, Repaired, Restored, Scan, Soon, Stats, Store, Stored, Verified,
+    Visit, Write,
 };
 
 /// The outcome of opening a session: its lock, and what is stored.
@@ -80,7 +80,7 @@ pub trait Backend: Send + Sync {
     fn get_many(&self, keys: &[&[u8]], each: &mut Each) -> Result<()>;
     fn set_many(&self, items: &[BatchItem]) -> Result<Vec<Result<Stored>>>;
     /// Nothing, where there is nothing to be fetched ahead.
-    fn prefetch(&self, keys: &[&[u8]]) {
+    fn prefetch(&self, keys: &[Soon]) {
         let _ = keys;
     }
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored>;
@@ -205,7 +205,7 @@ impl Backend for Store {
     fn set_many(&self, items: &[BatchItem]) -> Result<Vec<Result<Stored>>> {
         Store::set_many(self, items)
     }
-    fn prefetch(&self, keys: &[&[u8]]) {
+    fn prefetch(&self, keys: &[Soon]) {
         Store::prefetch(self, keys);
     }
     fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {

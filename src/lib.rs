@@ -76,7 +76,7 @@ pub use options::{Config, ConfigChange, Options, Sync, Ttl};
 pub use store::{
     Amount, BackedUp, BatchItem, Compute, Condition, Counted, Each, Entry, Expect, Filter, Finding,
     Item, Mark, Page, Progress, Range, Reclaimable, RepairOptions, Repaired, Restored, SCAN_DONE,
-    Scan, Stats, Store, Stored, Update, Verified, Visit, Write, number,
+    Scan, Soon, Stats, Store, Stored, Update, Verified, Visit, Write, number,
 };
 pub use sys::clock::Clock;
 pub use sys::disk::{Disk, FileKind};

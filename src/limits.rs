@@ -85,6 +85,8 @@ pub const READ_RETRIES: u32 = 8;
 pub const OWNER_TRIES: u32 = 64;
 /// Keys whose memory a read of many asks for at once.
 pub const READ_AHEAD: usize = 16;
+/// Bytes of a record asked for ahead when its value is not wanted: its header and most keys.
+pub const HEAD_BYTES: u64 = 2 * LINE;
 /// How often a write that finds the store full makes room and tries again.
 pub const ROOM_TRIES: u32 = 8;
 /// Spins on a latch before its owner is probed.

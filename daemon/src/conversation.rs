@@ -9,7 +9,7 @@ use crate::command::{Command, Listing, Mode, Reply, Set};
 use crate::execute::{Client, Executor, Room};
 use crate::limits::{AHEAD, OUTPUT_HIGH, TURN_TIME, UNKNOWN_BODY_MAX};
 use crate::net::{Advance, Conversation, Next};
-use crate::protocol::{Ahead, Codec, Form, Limits, Parsed};
+use crate::protocol::{Ahead, Codec, Form, Limits, Parsed, Seen};
 
 thread_local! {
     /// What a request needs for its time, once for all connections of a loop.
@@ -224,6 +224,8 @@ impl Talk {
 }
 
 impl Conversation for Talk {
+    type Hint<'a> = Seen<'a>;
+
     fn advance(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance {
         ROOM.with(|room| match room.try_borrow_mut() {
             Ok(mut room) => self.talk(input, out, &mut room),
@@ -232,7 +234,7 @@ impl Conversation for Talk {
         })
     }
 
-    fn hint<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
+    fn hint<'a>(&self, input: &'a [u8]) -> Option<Seen<'a>> {
         if self.skip > 0 || !self.client.is_known() {
             return None;
         }

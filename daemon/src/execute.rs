@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use holdfast::backend::Backend;
-use holdfast::{Held, Ttl};
+use holdfast::{Held, Soon, Ttl};
 
 use crate::auth::{Attempt, Gate, Peer, Standing, Users};
 use crate::command::{Command, Dialect, Entry, Expiry, Failure, Listing, Reply};
 use crate::counters::{Block, Count, Counters, Op, Snapshot};
-use crate::protocol::Limits;
+use crate::limits::READ_AHEAD;
+use crate::protocol::{Limits, Seen};
 use crate::recency::Recency;
 use crate::sessions::Locks;
 use crate::settings::Settings;
@@ -185,15 +186,21 @@ impl Executor {
         }
     }
 
-    /// Says that these keys are read soon, so that they wait for memory together. A hint.
-    pub fn foresee(&self, keys: &[&[u8]]) {
-        for key in keys {
+    /// Says that these keys are asked for soon, so that they wait for memory together. A hint.
+    pub fn foresee(&self, keys: &[Seen]) {
+        for seen in keys {
             // What is no key is left to its request.
-            if let Ok(hash) = self.shared.store.key_hash(key) {
+            if let Ok(hash) = self.shared.store.key_hash(seen.key) {
                 self.shared.recency.expect(hash);
             }
         }
-        self.shared.store.prefetch(keys);
+        for some in keys.chunks(READ_AHEAD) {
+            let mut soon = [Soon::default(); READ_AHEAD];
+            for (soon, seen) in soon.iter_mut().zip(some) {
+                *soon = Soon { key: seen.key, value: seen.reads };
+            }
+            self.shared.store.prefetch(soon.get(..some.len()).unwrap_or_default());
+        }
     }
 
     /// Executes one request.

@@ -6,7 +6,7 @@ use super::{Item, Store, Stored, ops};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::index::{Table, stripe_of};
-use crate::limits::READ_AHEAD;
+use crate::limits::{HEAD_BYTES, READ_AHEAD};
 
 /// One write of several, see [`Store::set_many`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +19,22 @@ pub struct BatchItem<'a> {
     pub how: Write<'a>,
 }
 
+/// A key that something is done with soon, for [`Store::prefetch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Soon<'a> {
+    /// Where.
+    pub key: &'a [u8],
+    /// Are the bytes of its value wanted? Who overwrites it needs to know it only by its head.
+    pub value: bool,
+}
+
 /// Called with the place of a key among those asked for and what was found there. The bytes are
 /// there for the time of the call.
 pub type Each<'a> = dyn FnMut(usize, Result<Option<(&Item, &[u8])>>) + 'a;
 
 impl Store {
-    /// Says that these keys are read soon: the memory that their reads will want is asked for, and
-    /// nothing waits for it. A hint, worth giving for two keys or more when a read does not follow
+    /// Says that these keys are read or changed soon: the memory that this will want is asked for,
+    /// and nothing waits for it. A hint, worth giving for two keys or more when it does not follow
     /// at once; [`Store::get_many`] gives it by itself. What is no key is passed over.
     ///
     /// ```
@@ -34,17 +43,18 @@ impl Store {
     /// # let dir = tempfile::Builder::new().permissions(private).tempdir().unwrap();
     /// # let options = Options { create: true, max_bytes: Some(8 << 20), ..Options::default() };
     /// # let store = Store::open(dir.path(), &options)?;
-    /// store.prefetch(&[b"a", b"b"]);
+    /// store.prefetch(&[b"a", b"b"].map(|key| Soon { key, value: true }));
     /// let mut value = Vec::new();
     /// for key in [b"a", b"b"] {
     ///     assert!(store.get(key, &mut value)?.is_none());
     /// }
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn prefetch(&self, keys: &[&[u8]]) {
+    pub fn prefetch(&self, keys: &[Soon]) {
         // A child of a fork attaches itself with its first read.
         if self.attached.arena.peers.is_mine() {
-            keys.chunks(READ_AHEAD).for_each(|some| fetch(&self.attached.arena, some));
+            let arena = &self.attached.arena;
+            keys.chunks(READ_AHEAD).for_each(|some| fetch(arena, some.iter().copied()));
         }
     }
 
@@ -71,7 +81,7 @@ impl Store {
         let arena = self.arena()?;
         let mut value = Vec::new();
         for (n, some) in keys.chunks(READ_AHEAD).enumerate() {
-            fetch(arena, some);
+            fetch(arena, some.iter().map(|key| Soon { key, value: true }));
             for (i, key) in some.iter().enumerate() {
                 let found = self.key(arena, key).and_then(|key| ops::get(arena, &key, &mut value));
                 each(
@@ -125,21 +135,22 @@ impl Store {
     }
 }
 
-/// Asks for the memory that the reads of these keys will want: first for where the index has them,
-/// then, while that is on its way for the later ones, for the records of the earlier ones. Hints
-/// only; a key that is no key is left to its read.
-fn fetch(arena: &Arena, keys: &[&[u8]]) {
-    let mut hashes = [0; READ_AHEAD];
-    for (hash, key) in hashes.iter_mut().zip(keys) {
-        *hash = arena.hash.first(key);
-        if let Some(table) = Table::of(arena, stripe_of(*hash)) {
-            table.prefetch(&arena.index, *hash);
+/// Asks for the memory that these keys will want: first for where the index has them, then, while
+/// that is on its way for the later ones, for the records of the earlier ones. Hints only; a key
+/// that is no key is left to its verb.
+fn fetch<'a>(arena: &Arena, keys: impl ExactSizeIterator<Item = Soon<'a>>) {
+    let (mut hashes, count) = ([(0, false); READ_AHEAD], keys.len());
+    for (hash, soon) in hashes.iter_mut().zip(keys) {
+        *hash = (arena.hash.first(soon.key), soon.value);
+        if let Some(table) = Table::of(arena, stripe_of(hash.0)) {
+            table.prefetch(&arena.index, hash.0);
         }
     }
-    for hash in &hashes[..keys.len()] {
+    for (hash, value) in &hashes[..count.min(READ_AHEAD)] {
         let Some(table) = Table::of(arena, stripe_of(*hash)) else { continue };
         table.candidates(&arena.index, *hash, |_, slot| {
-            arena.data.prefetch(slot.offset(), slot.fetch_bytes());
+            let bytes = if *value { slot.fetch_bytes() } else { HEAD_BYTES };
+            arena.data.prefetch(slot.offset(), bytes);
             Some(())
         });
     }

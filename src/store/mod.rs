@@ -41,7 +41,7 @@ pub use care::{
     Amount, BackedUp, Finding, Progress, Reclaimable, RepairOptions, Repaired, Restored, Verified,
 };
 use flusher::Flusher;
-pub use many::{BatchItem, Each};
+pub use many::{BatchItem, Each, Soon};
 use ops::Doomed;
 pub use scan::{Entry, Filter, Page, Range, SCAN_DONE, Scan, Visit};
 pub use stats::{Condition, Stats};

@@ -29,7 +29,7 @@ use crate::arena::{Arena, Count};
 use crate::error::{Error, Result};
 use crate::index::{BELOW_TAG, Slot, TAGS, Table};
 use crate::key::Key;
-use crate::limits::{LINE, PAGE_DEFAULT, RANGE_MAX, READ_RETRIES, SCAN_LOOKS, STRIPES};
+use crate::limits::{HEAD_BYTES, LINE, PAGE_DEFAULT, RANGE_MAX, READ_RETRIES, SCAN_LOOKS, STRIPES};
 use crate::log;
 use crate::log::record::{OWNER, TOMBSTONE};
 use crate::sys::map::Scratch;
@@ -40,8 +40,6 @@ pub const SCAN_DONE: u64 = u64::MAX;
 /// How many records are asked for ahead of the one that is read: the memory answers about so many
 /// at a time.
 const AHEAD: usize = 12;
-/// Bytes of a record fetched ahead when its value is not wanted: its header and most keys.
-const HEAD_BYTES: u64 = 2 * LINE;
 /// A look at a stripe's slots takes at least this part of the tags, so that a scan looks at each
 /// slot at most so many times.
 const LOOKS_PER_STRIPE: u64 = 16;

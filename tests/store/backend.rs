@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use holdfast::backend::{self, Backend, Change, Session};
-use holdfast::{BatchItem, Counted, Error, Held, Item, Stored, Ttl, Wait, Write};
+use holdfast::{BatchItem, Counted, Error, Held, Item, Soon, Stored, Ttl, Wait, Write};
 use holdfast_tests::{dir, plain, small};
 
 const KEY: &[u8] = b"session";
@@ -86,7 +86,8 @@ fn every_verb_is_to_be_had_through_the_seam() {
     };
     engine.update(b"c", None, false, &mut grow).expect("update");
     assert!(!engine.sync_is_always(), "the default is once a second");
-    engine.prefetch(&[b"c", b"", b"none"]);
+    let soon = [&b"c"[..], b"", b"none"].map(|key| Soon { key, value: key == b"c" });
+    engine.prefetch(&soon);
     let mut found = Vec::new();
     let mut note = |index, value: holdfast::Result<Option<(&Item, &[u8])>>| {
         found.push((index, value.expect("readable").map(|(_, bytes)| bytes.to_vec())));

@@ -195,7 +195,7 @@ impl<T: Conversation> Connection<T> {
     }
 
     /// What the conversation will look for when it gets what was read ahead.
-    pub fn hint<'a>(&self, desk: &'a Desk) -> Option<&'a [u8]> {
+    pub fn hint<'a>(&self, desk: &'a Desk) -> Option<T::Hint<'a>> {
         let bytes = &desk.slots.get(self.ahead?)?.bytes;
         // A fault is met again, and counted, in the connection's turn.
         catch_unwind(AssertUnwindSafe(|| self.talk.hint(bytes))).ok()?

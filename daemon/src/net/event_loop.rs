@@ -12,7 +12,6 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
 
-use super::Host;
 use super::accept::{Acceptor, Newcomer};
 use super::commit::Asked;
 use super::connection::{Connection, Outcome};
@@ -23,6 +22,7 @@ use super::sweep::Sweep;
 #[cfg(feature = "tls")]
 use super::tls::Secured;
 use super::wire::Wire;
+use super::{Conversation, Host};
 use crate::limits::{
     EVENTS_PER_TURN, LAST_ACCEPT_TURNS, LISTENERS_MAX, MESSAGES_PER_TURN, READ_AHEAD,
 };
@@ -311,7 +311,7 @@ impl<H: Host> EventLoop<H> {
                 connection.read_ahead(slot, &mut self.desk);
             }
         }
-        let mut hints: [&[u8]; READ_AHEAD] = [&[]; READ_AHEAD];
+        let mut hints = [<H::Talk as Conversation>::Hint::default(); READ_AHEAD];
         let mut found = 0;
         for token in self.ready.iter().take(some) {
             let hint = find(&mut self.connections, *token).and_then(|one| one.hint(&self.desk));
@@ -466,11 +466,13 @@ mod tests {
 
     use super::*;
     use crate::net::socket::Socket;
-    use crate::net::{Advance, Conversation, Next};
+    use crate::net::{Advance, Next};
 
     struct Silent;
 
     impl Conversation for Silent {
+        type Hint<'a> = ();
+
         fn advance(&mut self, input: &[u8], _out: &mut Vec<u8>) -> Advance {
             Advance { used: input.len(), next: Next::Read { wanted: 1 } }
         }

@@ -100,6 +100,9 @@ impl Default for Config {
 
 /// Who talks on one connection: takes bytes, gives bytes, does no I/O on the socket.
 pub trait Conversation {
+    /// What [`Conversation::hint`] gives, for [`Host::foresee`], whatever it means there.
+    type Hint<'a>: Copy + Default;
+
     /// Takes what it can of `input`, everything that arrived and was not used yet, and appends its
     /// answers to `out`. Called when bytes arrived, and again as [`Next`] says.
     fn advance(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance;
@@ -113,8 +116,8 @@ pub trait Conversation {
     fn over(&mut self) {}
 
     /// What the next [`Conversation::advance`] with this input will look for first, as far as that can
-    /// be told at a glance: for [`Host::foresee`], whatever it means there.
-    fn hint<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
+    /// be told at a glance.
+    fn hint<'a>(&self, input: &'a [u8]) -> Option<Self::Hint<'a>> {
         let _ = input;
         None
     }
@@ -169,7 +172,7 @@ pub trait Host: Send + Sync + 'static {
     fn greet(&self, listener: usize, thread: usize, peer: &str) -> Self::Talk;
 
     /// Conversations that gave these hints have their turns next, one after the other.
-    fn foresee(&self, hints: &[&[u8]]) {
+    fn foresee(&self, hints: &[<Self::Talk as Conversation>::Hint<'_>]) {
         let _ = hints;
     }
 

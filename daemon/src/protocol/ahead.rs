@@ -9,10 +9,19 @@ use super::binary;
 use super::lines::{self, Line, Words};
 use crate::limits::{AHEAD, KEY_MAX};
 
+/// A key, and whether the request wants to read its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen<'a> {
+    /// Whatever stands where a key does.
+    pub key: &'a [u8],
+    /// False: the value is replaced unread.
+    pub reads: bool,
+}
+
 /// Keys, and how far they were looked for.
 #[derive(Debug)]
 pub struct Ahead<'a> {
-    keys: [&'a [u8]; AHEAD],
+    keys: [Seen<'a>; AHEAD],
     found: usize,
     max: usize,
     /// What was not looked at yet.
@@ -23,11 +32,12 @@ pub struct Ahead<'a> {
 impl<'a> Ahead<'a> {
     /// Up to so many keys, [`AHEAD`] at most, are looked for in `input`.
     pub fn new(input: &'a [u8], max: usize) -> Ahead<'a> {
-        Ahead { keys: [&[]; AHEAD], found: 0, max: max.min(AHEAD), rest: input, bytes: input.len() }
+        let keys = [Seen::default(); AHEAD];
+        Ahead { keys, found: 0, max: max.min(AHEAD), rest: input, bytes: input.len() }
     }
 
     /// What was found.
-    pub fn keys(&self) -> &[&'a [u8]] {
+    pub fn keys(&self) -> &[Seen<'a>] {
         self.keys.get(..self.found).unwrap_or_default()
     }
 
@@ -45,10 +55,10 @@ impl<'a> Ahead<'a> {
         self.found >= self.max
     }
 
-    fn add(&mut self, key: &'a [u8]) {
+    fn add(&mut self, key: &'a [u8], reads: bool) {
         let is_key = (1..=KEY_MAX).contains(&key.len());
         if let Some(free) = self.keys.get_mut(self.found).filter(|_| is_key) {
-            *free = key;
+            *free = Seen { key, reads };
             self.found += 1;
         }
     }
@@ -85,7 +95,7 @@ impl<'a> Ahead<'a> {
         let (line, rest) = behind.split_at(end);
         let word = memchr(b' ', line).unwrap_or(line.len());
         let (key, _) = line.split_at(word);
-        self.add(key.strip_suffix(b"\r").unwrap_or(key));
+        self.add(key.strip_suffix(b"\r").unwrap_or(key), true);
         self.rest = rest.get(1..).unwrap_or_default();
         true
     }
@@ -95,7 +105,7 @@ impl<'a> Ahead<'a> {
         while !self.is_full() {
             let Some(end) = memchr2(b' ', b'\n', self.rest) else { return false };
             let (key, behind) = self.rest.split_at(end);
-            self.add(key.strip_suffix(b"\r").unwrap_or(key));
+            self.add(key.strip_suffix(b"\r").unwrap_or(key), true);
             self.rest = behind.get(1..).unwrap_or_default();
             if behind.first() == Some(&b'\n') {
                 return true;
@@ -111,7 +121,7 @@ impl<'a> Ahead<'a> {
         let key = words.next().unwrap_or_default();
         let block = words.nth(length - 2).and_then(lines::length);
         let Some(block) = block.and_then(|block| usize::try_from(block).ok()) else { return false };
-        self.add(key);
+        self.add(key, false);
         self.rest =
             self.rest.get(used.saturating_add(block).saturating_add(2)..).unwrap_or_default();
         true
@@ -120,8 +130,8 @@ impl<'a> Ahead<'a> {
     /// Looks at packets.
     pub(super) fn packets(&mut self) {
         while !self.is_full() {
-            let Some((key, whole)) = binary::glance(self.rest) else { return };
-            self.add(key);
+            let Some((key, reads, whole)) = binary::glance(self.rest) else { return };
+            self.add(key, reads);
             self.rest = self.rest.get(whole..).unwrap_or_default();
         }
     }
@@ -132,10 +142,15 @@ mod tests {
     use super::*;
     use crate::protocol::{Codec, Spoken};
 
-    fn keys(spoken: Spoken, input: &[u8]) -> (Vec<&[u8]>, usize) {
+    fn seen(spoken: Spoken, input: &[u8]) -> (Vec<Seen<'_>>, usize) {
         let mut ahead = Ahead::new(input, AHEAD);
         Codec::new(spoken).peek(&mut ahead);
         (ahead.keys().to_vec(), ahead.bytes())
+    }
+
+    fn keys(spoken: Spoken, input: &[u8]) -> (Vec<&[u8]>, usize) {
+        let (seen, bytes) = seen(spoken, input);
+        (seen.iter().map(|seen| seen.key).collect(), bytes)
     }
 
     fn packet(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -173,7 +188,7 @@ mod tests {
         assert_eq!((found.len(), bytes), (AHEAD, 7 * AHEAD));
         let mut ahead = Ahead::new(&input, 1);
         Codec::new(Spoken::Lines).peek(&mut ahead);
-        assert_eq!(ahead.keys(), [b"k"]);
+        assert_eq!(ahead.keys(), [Seen { key: b"k", reads: true }]);
     }
 
     #[test]
@@ -184,6 +199,18 @@ mod tests {
         let input = [quiet, set, noop, touch].concat();
         let (found, bytes) = keys(Spoken::Any, &input);
         assert_eq!((found, bytes), (vec![&b"one"[..], b"two", b"three"], input.len()));
+    }
+
+    #[test]
+    fn what_is_replaced_is_not_read() {
+        let lines = b"set a 0 0 1\r\nx\r\nget b\r\nms c 1\r\nx\r\nmg d v\r\n";
+        let set = packet(0x01, &[0; 8], b"a", b"value");
+        let (get, add) = (packet(0x00, b"", b"b", b""), packet(0x02, &[0; 8], b"c", b"v"));
+        let packets = [set, get, add, packet(0x0e, b"", b"d", b"v")].concat();
+        for input in [&lines[..], &packets] {
+            let reads: Vec<bool> = seen(Spoken::Any, input).0.iter().map(|s| s.reads).collect();
+            assert_eq!(reads, [false, true, false, true]);
+        }
     }
 
     #[test]

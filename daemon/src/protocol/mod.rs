@@ -14,7 +14,7 @@ pub mod number;
 pub mod text;
 
 use crate::command::{Command, Dialect, Reply};
-pub use ahead::Ahead;
+pub use ahead::{Ahead, Seen};
 
 /// What a parser may believe; from outside, because it changes while the server runs.
 #[derive(Debug, Clone, Copy)]

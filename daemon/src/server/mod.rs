@@ -34,7 +34,7 @@ use crate::http;
 use crate::limits::{OUTPUT_HIGH, STORE_WAIT, VALUE_HIGH};
 use crate::log::Levels;
 use crate::net::{self, Host, Listener, Loops, Running};
-use crate::protocol::{Codec, Spoken};
+use crate::protocol::{Codec, Seen, Spoken};
 use crate::settings::{SessionLocks, Settings, Shown};
 
 /// What connections above the limit are told, whatever they speak: memcached's own line.
@@ -223,7 +223,7 @@ impl Host for Hall {
         Talk::new(self.executor.clone(), client, Codec::new(spoken), self.per_turn)
     }
 
-    fn foresee(&self, hints: &[&[u8]]) {
+    fn foresee(&self, hints: &[Seen]) {
         self.executor.foresee(hints);
     }
 

@@ -100,6 +100,8 @@ fn answer(out: &mut Vec<u8>, body: &[u8]) {
 }
 
 impl Conversation for Talk {
+    type Hint<'a> = &'a [u8];
+
     fn advance(&mut self, input: &[u8], out: &mut Vec<u8>) -> Advance {
         self.toy.advances.fetch_add(1, SeqCst);
         assert!(input.len() >= self.wanted, "called without what it waits for");

@@ -108,16 +108,19 @@ impl Binary {
     }
 }
 
-/// The key of the packet at the beginning of `input`, without a judgement of it, and the bytes of the
-/// whole packet; `None` if it is of a kind that reads and writes no single value.
-pub(super) fn glance(input: &[u8]) -> Option<(&[u8], usize)> {
+/// The key of the packet at the beginning of `input`, without a judgement of it, whether its value is
+/// read, and the bytes of the whole packet; `None` if it is of a kind that reads and writes no single value.
+pub(super) fn glance(input: &[u8]) -> Option<(&[u8], bool, usize)> {
     let (head, body) = input.split_first_chunk::<HEADER_LEN>()?;
     let header = Header::read(head);
-    Opcode::of(header.opcode)
-        .filter(|opcode| opcode.verb.has_value() || opcode.verb == Verb::Noop)?;
+    let verb = Opcode::of(header.opcode)?.verb;
+    if !verb.has_value() && verb != Verb::Noop {
+        return None;
+    }
+    let reads = !matches!(verb, Verb::Set | Verb::Add | Verb::Replace | Verb::Delete | Verb::Touch);
     let (_, behind) = body.split_at_checked(usize::from(header.extras_len))?;
     let (key, _) = behind.split_at_checked(usize::from(header.key_len))?;
-    Some((key, usize::try_from(header.body_len).ok()?.checked_add(HEADER_LEN)?))
+    Some((key, reads, usize::try_from(header.body_len).ok()?.checked_add(HEADER_LEN)?))
 }
 
 /// The message of PLAIN (RFC 4616): whom to act as, who, password, with NULs between them. Nobody
