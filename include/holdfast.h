@@ -302,7 +302,10 @@
  */
 #define HOLDFAST_E_BUSY (-9)
 
-/** Failure: no memory. */
+/**
+ * Failure: no memory for something whose size follows from the call or from the store. (Without the
+ * few kilobytes of constant size that a call may want, the process ends.)
+ */
 #define HOLDFAST_E_NO_MEMORY (-10)
 
 /** Failure: the filesystem is full (ENOSPC, EDQUOT). What is stored is intact. */

@@ -96,6 +96,9 @@ need_all() {
         need "valgrind" valgrind has valgrind
         need "strace" strace has strace
         need "a C++ compiler" g++ has c++
+        # Filesystems whose power is cut.
+        need "mkfs.ext4" e2fsprogs has mkfs.ext4
+        need "mkfs.xfs" xfsprogs has mkfs.xfs
         # What the daemon is compared with, and whose clients it must satisfy.
         need "memcached" memcached has memcached
         need "memccapable" libmemcached-tools has memccapable

@@ -18,7 +18,8 @@ use crate::limits::*;
 use crate::options::{Config, Sync, Ttl};
 use crate::sys::clock::Time;
 use crate::sys::dir::Dir;
-use crate::sys::disk::Disk;
+use crate::sys::disk::{Disk, Syncing};
+use crate::sys::fault;
 use crate::sys::map::Map;
 use crate::sys::peers::Peers;
 
@@ -42,6 +43,12 @@ pub(crate) mod word {
     pub(crate) const RECOVERY_HORIZON_SEQ: u64 = 0x088;
     pub(crate) const NEXT_SWEEP_MS: u64 = 0x090;
     pub(crate) const ROOM_LATCH: u64 = 0x098; // 32 bits
+    /// Inode of the file `lock` that its processes hold; 0 = not noted.
+    pub(crate) const LOCK_INODE: u64 = 0x0a0;
+    /// Inode of `meta` itself: a copy put in its place is not what the others share.
+    pub(crate) const META_INODE: u64 = 0x0a8;
+    /// 1: the kernel was asked to remember `meta`'s inode, see `dir::remember`.
+    pub(crate) const REMEMBERED: u64 = 0x0b0;
     pub(crate) const SEQ: u64 = 0x200;
     pub(crate) const ROUND_STARTED: u64 = 0x240;
     pub(crate) const ROUND_DONE: u64 = 0x280;
@@ -111,7 +118,12 @@ pub(crate) mod word {
     pub(crate) const SLOTS: u64 = 0x1000;
 }
 
-pub(crate) const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x04\x00");
+const META_MAGIC: u64 = u64::from_le_bytes(*b"HFmeta\x05\x00");
+
+/// The first word of `meta`: that it is one, and how it is laid out.
+pub(crate) fn meta_magic() -> u64 {
+    fault::magic(META_MAGIC)
+}
 
 /// Words of a process slot (256 bytes).
 pub(crate) mod slot {
@@ -120,7 +132,8 @@ pub(crate) mod slot {
     pub(crate) const PID: u64 = 8;
     pub(crate) const PID_NAMESPACE: u64 = 16;
     pub(crate) const ATTACHED_MS: u64 = 24;
-    /// Not 0: somebody is about to claim it, and may have its byte before its last owner is healed.
+    /// Above the epoch: somebody is about to claim it, and may have its byte before its last owner is
+    /// healed. Never taken back, so that of several claimants none speaks for another.
     pub(crate) const CLAIMED: u64 = 32;
     /// The first of the counters, see [`super::Count`].
     pub(crate) const COUNTS: u64 = 64;
@@ -363,6 +376,8 @@ pub(crate) struct Arena {
     pub(crate) peers: Peers,
     pub(crate) time: Time,
     pub(crate) disk: Arc<dyn Disk>,
+    /// How this process syncs `data`.
+    pub(crate) syncing: Syncing,
     pub(crate) hash: KeyHash,
     pub(crate) secret: [u64; 2],
     pub(crate) operation_timeout: Duration,
@@ -377,10 +392,11 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Store time: unix milliseconds that never jump while the machine runs.
+    /// Store time: unix milliseconds that never jump while the machine runs. Of the 48 bits that a
+    /// record has for a moment, whatever the anchor was damaged to, so that lifetimes can be added.
     #[inline]
     pub(crate) fn now_ms(&self) -> u64 {
-        self.time.boot_ms().wrapping_add(self.anchor.load(Ordering::Relaxed))
+        self.time.boot_ms().wrapping_add(self.anchor.load(Ordering::Relaxed)).min(TIME_MAX)
     }
 
     /// The options in force now, for all openers.
@@ -436,7 +452,7 @@ impl Arena {
     /// The next version or fence: never issued twice.
     #[inline]
     pub(crate) fn next_seq(&self) -> u64 {
-        self.meta.add(word::SEQ, 1) + 1
+        self.meta.add(word::SEQ, 1).wrapping_add(1)
     }
 
     /// Counts in this process's slot.
@@ -498,10 +514,15 @@ impl Arena {
     /// Becomes the owner of a process slot that was just claimed.
     pub(crate) fn begin_life(&self, number: u32) {
         let at = self.geometry.slot(number);
-        let epoch = self.meta.add(at + slot::EPOCH, 1) + 1;
-        self.meta.store(at + slot::CLAIMED, 0);
+        let epoch = self.meta.add(at + slot::EPOCH, 1).wrapping_add(1);
         self.slot_at.store(at, Ordering::Release);
         self.identity.store((epoch << 16) | (number as u64 + 1), Ordering::Release);
+    }
+
+    /// Has somebody its byte, or is about to take it, who has not healed what its last owner left?
+    pub(crate) fn is_claimed(&self, number: u32) -> bool {
+        let at = self.geometry.slot(number);
+        self.meta.load(at + slot::CLAIMED) > self.meta.load(at + slot::EPOCH)
     }
 
     /// Is the process that once had this identity gone?

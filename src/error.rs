@@ -63,9 +63,9 @@ pub enum Error {
     /// A latch stayed held: its owner is stopped, not dead.
     #[error("{0}")]
     Busy(String),
-    /// The host process is out of memory.
-    #[error("out of memory: {0} bytes were not to be had")]
-    NoMemory(u64),
+    /// The host process is out of memory, or the kernel.
+    #[error("out of memory: {0}")]
+    NoMemory(String),
     /// The filesystem is full.
     #[error(
         "{0}: no space left on the filesystem; free some, then try again (what is stored is intact)"
@@ -114,14 +114,46 @@ impl Error {
         }
     }
 
+    /// So much memory was asked for in vain.
+    pub fn no_memory(bytes: u64) -> Error {
+        Error::NoMemory(format!("{bytes} bytes were not to be had"))
+    }
+
     /// An operating system failure, sorted into the codes that a caller may want to tell apart.
     pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
         let (what, source) = (what.into(), source.into());
+        if source.kind() == io::ErrorKind::OutOfMemory {
+            return Error::NoMemory(what);
+        }
         match source.raw_os_error() {
             Some(libc::ENOSPC) | Some(libc::EDQUOT) => Error::NoSpace(what),
             Some(libc::EROFS) => Error::ReadOnly(what),
-            Some(libc::ENOMEM) => Error::NoMemory(0),
             _ => Error::Io { what, source },
         }
     }
+}
+
+// Lists whose length follows from what a caller passes or from the size of a store: without memory
+// for them there is an error, where the standard library's own ways would end the host process.
+
+/// Room for so many more.
+pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<()> {
+    list.try_reserve(more).map_err(|_| Error::no_memory(more as u64 * size_of::<T>() as u64))
+}
+
+/// One more.
+pub(crate) fn push<T>(list: &mut Vec<T>, item: T) -> Result<()> {
+    if list.len() == list.capacity() {
+        reserve(list, 1)?;
+    }
+    list.push(item);
+    Ok(())
+}
+
+/// All of them, of which there are `count` at most.
+pub(crate) fn collect<T>(count: usize, items: impl Iterator<Item = T>) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    reserve(&mut list, count)?;
+    list.extend(items.take(count));
+    Ok(list)
 }

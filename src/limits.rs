@@ -79,6 +79,8 @@ pub const TICKETS: u64 = 4096;
 pub const HISTOGRAM_BUCKETS: usize = 19;
 /// Longest lifetime that a record can carry, milliseconds (its word has 48 bits).
 pub const TIME_MAX: u64 = (1 << 48) - 2;
+/// How often a file is opened anew when another one took its name meanwhile.
+pub const OPEN_TRIES: u32 = 64;
 /// Reads without a latch before a read takes it.
 pub const READ_RETRIES: u32 = 8;
 /// How often what concerns a value and its owner is begun anew when one of them changed meanwhile.

@@ -73,7 +73,8 @@ SUITES = [
     Suite("build", ["make", "build"], 900, lambda _: Counts(passed=1)),
     Suite("cargo", ["cargo", "test", "--workspace", "--no-fail-fast"], 1200, count_cargo),
     Suite("stepkill", [
-        "cargo", "test", "-p", "holdfast-tests", "--features", "faults", "--test", "step_kill",
+        "cargo", "test", "-p", "holdfast-tests", "--features", "faults",
+        "--test", "step_kill",
     ], 900, count_cargo),
     Suite("capi", ["tests/capi/run.sh"], 600, count_closing_line),
     Suite("phpt", ["build/php-ext/tests/run.sh"], 600, count_phpt),

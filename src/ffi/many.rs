@@ -24,7 +24,7 @@ fn check_array<T>(pointer: *const T, count: usize, size: usize, what: &str) -> R
 fn room_for<T>(count: usize) -> Result<Vec<T>> {
     let mut room = Vec::new();
     room.try_reserve_exact(count)
-        .map_err(|_| Error::NoMemory(count as u64 * size_of::<T>() as u64))?;
+        .map_err(|_| Error::no_memory(count as u64 * size_of::<T>() as u64))?;
     Ok(room)
 }
 

@@ -43,7 +43,8 @@ pub const HOLDFAST_E_IO: i32 = -8;
 /// Failure: an internal latch stayed held past operation_timeout_ms, because the process that
 /// holds it is stopped (SIGSTOP, a debugger, a frozen cgroup). Try again once it runs.
 pub const HOLDFAST_E_BUSY: i32 = -9;
-/// Failure: no memory.
+/// Failure: no memory for something whose size follows from the call or from the store. (Without the
+/// few kilobytes of constant size that a call may want, the process ends.)
 pub const HOLDFAST_E_NO_MEMORY: i32 = -10;
 /// Failure: the filesystem is full (ENOSPC, EDQUOT). What is stored is intact.
 pub const HOLDFAST_E_NO_SPACE: i32 = -11;

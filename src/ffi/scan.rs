@@ -137,7 +137,7 @@ pub unsafe extern "C" fn holdfast_range(
         // From here on the range is not looked at: its ends may lie in this very buffer.
         if let (Some(next), Some(key)) = (&mut next, &done.next) {
             next.clear();
-            next.try_reserve(key.len()).map_err(|_| Error::NoMemory(key.len() as u64))?;
+            next.try_reserve(key.len()).map_err(|_| Error::no_memory(key.len() as u64))?;
             next.extend_from_slice(key);
             next.show();
         }

@@ -187,7 +187,7 @@ fn codes_are_those_of_the_errors() {
         (Error::Damaged(text()), HOLDFAST_E_DAMAGED),
         (Error::Io { what: text(), source: std::io::Error::other("") }, HOLDFAST_E_IO),
         (Error::Busy(text()), HOLDFAST_E_BUSY),
-        (Error::NoMemory(1), HOLDFAST_E_NO_MEMORY),
+        (Error::NoMemory(text()), HOLDFAST_E_NO_MEMORY),
         (Error::NoSpace(text()), HOLDFAST_E_NO_SPACE),
         (Error::Panic(text()), HOLDFAST_E_PANIC),
         (Error::Unsupported(text()), HOLDFAST_E_UNSUPPORTED),

@@ -394,7 +394,7 @@ unsafe fn computed(
             let mut value = Vec::new();
             value
                 .try_reserve_exact(bytes.len())
-                .map_err(|_| Error::NoMemory(bytes.len() as u64))?;
+                .map_err(|_| Error::no_memory(bytes.len() as u64))?;
             value.extend_from_slice(bytes);
             let ttl = match change.ttl_ms {
                 HOLDFAST_TTL_KEEP => None,

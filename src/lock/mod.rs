@@ -19,7 +19,7 @@
 use std::time::{Duration, Instant};
 
 use crate::arena::{Arena, Count, Timed, locks, word};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, push};
 use crate::key::Key;
 use crate::limits::{LOCK_BUCKETS, LOCK_WAYS, TICKETS};
 use crate::sys::latch::{self, Taken};
@@ -479,10 +479,11 @@ fn queue(bucket: Bucket, entry: Entry, key: &Key, cookie: u64, wait: &Wait) -> R
     let ticket = Ticket::claim(arena)?;
     let begun = Instant::now();
     let number = bucket.get(entry, locks::NEXT_TICKET);
-    bucket.set(entry, locks::NEXT_TICKET, number + 1);
+    bucket.set(entry, locks::NEXT_TICKET, number.wrapping_add(1));
     arena.meta.store(ticket.at(arena) + locks::TICKET_NUMBER, number);
     arena.meta.store(ticket.at(arena) + locks::TICKET_ENTRY, entry.place + 1);
-    bucket.set(entry, locks::WAITERS, bucket.get(entry, locks::WAITERS) + 1);
+    let waiters = bucket.get(entry, locks::WAITERS);
+    bucket.set(entry, locks::WAITERS, waiters.wrapping_add(1));
     let queued = Queued { arena, ticket, place: entry.place };
     arena.count(Count::LockWaited);
     drop(bucket);
@@ -660,13 +661,14 @@ pub(crate) fn list(arena: &Arena, limit: usize) -> Result<Vec<LockInfo>> {
             if found.len() == limit {
                 return Ok(found);
             }
-            found.push(LockInfo {
+            let info = LockInfo {
                 key_hash: name,
                 holder: bucket.holder(entry),
                 lease_ms: bucket.get(entry, locks::LEASE_MS),
                 fence: bucket.get(entry, locks::FENCE),
                 owner_alive: !arena.is_gone(owner),
-            });
+            };
+            push(&mut found, info)?;
         }
     }
     Ok(found)

@@ -42,7 +42,7 @@ impl Image {
     pub(crate) fn new(source: &Source) -> Result<Image> {
         let len = source.segment_bytes;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len as usize).map_err(|_| Error::NoMemory(len))?;
+        bytes.try_reserve_exact(len as usize).map_err(|_| Error::no_memory(len))?;
         bytes.resize(len as usize, 0);
         Ok(Image { number: 0, bytes })
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::record::{ENCODED, ENCODED_MAX, Header, value_offset};
 use super::segment::{self, ACTIVE, Need, SEALED};
 use crate::arena::{Arena, Count, lane};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::LINE;
 use crate::sys::latch::{self, Taken};
 
@@ -72,7 +72,10 @@ impl<'a> Lane<'a> {
         let fits = tail != 0
             && tail.is_multiple_of(LINE)
             && segment < self.arena.geometry.segments
-            && self.arena.data.contains(segment::start(self.arena, segment), LINE)
+            && self
+                .arena
+                .data
+                .contains(segment::start(self.arena, segment), self.arena.geometry.segment_bytes)
             && self.owns(segment);
         if fits { tail } else { 0 }
     }
@@ -105,6 +108,11 @@ impl<'a> Lane<'a> {
 
     /// Makes room for a record of so many lines, in a new segment if need be.
     pub(crate) fn reserve(&mut self, lines: u64, need: Need) -> Result<()> {
+        // The sweep goes by what it reads: never more than a segment, whatever that says.
+        if lines > segment::capacity(self.arena) {
+            let path = self.arena.dir.join("data");
+            return Err(Error::Damaged(format!("{}: a record of {lines} lines", path.display())));
+        }
         if self.tail != 0 && need.may_append(self.arena) {
             let end = segment::end(self.arena, segment::of(self.arena, self.tail - 1));
             if self.tail + lines * LINE <= end {

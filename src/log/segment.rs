@@ -8,7 +8,7 @@
 //!  word 0   magic 32 | check of words 1-5 and the store's secret 32
 //!  word 1   incarnation 32 | kind 8 | 0
 //!  word 2   salt
-//!  word 3   activation seq: the last number issued before
+//!  word 3   activation seq: a number drawn for it
 //!  word 4   run: segments of a head, or head segment of a body
 //!  word 5   store time of the activation, ms
 //!  word 6, 7   reserved, 0
@@ -210,7 +210,8 @@ pub(crate) fn last_incarnation(arena: &Arena, segment: u64) -> u32 {
 
 /// Writes the header of a segment's new incarnation; its magic word last.
 fn begin(arena: &Arena, segment: u64, incarnation: u32, kind: u8, run: u64) {
-    let seq = arena.meta.load(word::SEQ);
+    // Drawn for it alone: which segment is the younger is known of any two.
+    let seq = arena.next_seq();
     let header = Header {
         incarnation,
         kind,

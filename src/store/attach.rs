@@ -4,7 +4,7 @@
 //! alone: it makes the store ready, then lets the others in. Who joins looks again whether it is
 //! ready, and on this kernel, after it has the byte.
 
-use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,21 +12,25 @@ use std::time::{Duration, Instant};
 
 use super::superblock::{MAJOR, MINOR, Superblock, cores};
 use super::{growth, recover, state};
-use crate::arena::{Arena, META_MAGIC, slot, word};
+use crate::arena::{Arena, meta_magic, slot, word};
 use crate::error::{Error, Result};
 use crate::index;
 use crate::key::KeyHash;
 use crate::options::Options;
 use crate::sys::clock::{self, Time};
 use crate::sys::dir::{self, Dir};
-use crate::sys::disk::{self, Disk, FileKind, RealDisk};
+use crate::sys::disk::{self, Disk, FileKind, RealDisk, Syncing};
 use crate::sys::map::Map;
 use crate::sys::peers::Peers;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const HOLD_MS: u64 = 10 * 60 * 1000;
+/// Longer than several who open it at once get in each other's way.
+const ORPHANED: Duration = Duration::from_millis(800);
 /// Longer than an opening or closing takes that nothing holds up.
 const SOON: Duration = Duration::from_secs(2);
+/// The byte of the magic of `meta` that differs between layouts.
+const LAYOUT_AT: usize = 6;
 
 /// Attaches this process to the store in a directory.
 pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
@@ -36,7 +40,8 @@ pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
         return Err(no_store(&dir)?);
     }
     let peers = open_peers(&dir)?;
-    let deadline = Instant::now() + options.open_timeout;
+    let begun = Instant::now();
+    let mut shared_since = None;
     loop {
         if try_alone(&peers, &dir)? {
             return Alone { dir, boot, options }.attach(peers);
@@ -59,8 +64,16 @@ pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
                     peers.leave().map_err(|e| lock_failed(&dir, e))?;
                 }
             }
+            // Who makes it ready shares it with nobody, and who only looks is gone in a moment.
+            if shared_since.get_or_insert_with(Instant::now).elapsed() > ORPHANED {
+                refuse_other_layout(&dir)?;
+                return Err(orphaned(&dir, &peers));
+            }
+        } else {
+            shared_since = None;
         }
-        if Instant::now() >= deadline {
+        if begun.elapsed() >= options.open_timeout {
+            refuse_other_layout(&dir)?;
             return Err(Error::Busy(format!(
                 "{}: another process has been creating or recovering the store for {} ms",
                 dir.path().display(),
@@ -68,6 +81,21 @@ pub(super) fn attach(path: &Path, options: &Options) -> Result<Arena> {
             )));
         }
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Others have the store open, but not with the files that lie here.
+fn orphaned(dir: &Dir, peers: &Peers) -> Error {
+    let who = match who_is_there(dir, peers) {
+        Ok(pids) if !pids.is_empty() => format!(" ({})", pids.join(", ")),
+        _ => String::new(),
+    };
+    Error::Refused {
+        path: dir.path().into(),
+        why: format!(
+            "index or meta was removed or replaced while processes had the store open: end them, \
+             and whoever opens it next makes both anew{who}"
+        ),
     }
 }
 
@@ -97,6 +125,19 @@ fn data_is_missing(dir: &Dir) -> Error {
     ))
 }
 
+/// Without the file that they lock nobody can tell whether the processes live that had the store
+/// open, and who robbed the living would ruin what they write.
+fn lock_is_missing(dir: &Dir) -> Error {
+    Error::Refused {
+        path: dir.join("lock"),
+        why: format!(
+            "is not the file that the processes of this store hold: it was removed or replaced. End \
+             all of them, then remove {}, and whoever opens the store next makes it anew",
+            dir.join("meta").display()
+        ),
+    }
+}
+
 fn lock_failed(dir: &Dir, e: std::io::Error) -> Error {
     Error::io(format!("locking {}", dir.join("lock").display()), e)
 }
@@ -109,25 +150,25 @@ fn share(peers: &Peers, dir: &Dir) -> Result<bool> {
     peers.try_share().map_err(|e| lock_failed(dir, e))
 }
 
-fn open_lock(dir: &Dir) -> Result<(File, File)> {
+fn open_peers(dir: &Dir) -> Result<Peers> {
     let life = dir.open_or_create("lock")?;
     let probe = dir.open_or_create("lock")?;
-    Ok((life, probe))
-}
-
-fn open_peers(dir: &Dir) -> Result<Peers> {
-    let (life, probe) = open_lock(dir)?;
-    Peers::new(life, probe)
+    Peers::new(life, probe, &dir.join("lock"))
 }
 
 /// In the child of a fork: a life of its own, in the mappings that it inherited.
 pub(super) fn reattach(arena: &Arena) -> Result<()> {
-    let (life, probe) = open_lock(&arena.dir)?;
-    arena.peers.renew(life, probe);
+    let forked = !arena.peers.is_of_this_process();
+    let open = || arena.dir.open_file("lock")?.ok_or_else(|| replaced(arena, "lock"));
+    let renewed = arena.peers.renew(open()?, open()?);
+    if !renewed.map_err(|e| lock_failed(&arena.dir, e))? {
+        return Err(replaced(arena, "lock"));
+    }
     for _ in 0..5000 {
         if share(&arena.peers, &arena.dir)? {
             check_files(arena)?;
             check_kernel(&arena.dir, &arena.meta, dir::boot_id()?)?;
+            sync_apart(arena, forked)?;
             return claim(arena);
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -135,16 +176,65 @@ pub(super) fn reattach(arena: &Arena) -> Result<()> {
     Err(Error::Busy(format!("{}: another process recovers the store", arena.dir.path().display())))
 }
 
+/// This process syncs through a description that it shares with nobody.
+fn sync_apart(arena: &Arena, forked: bool) -> Result<()> {
+    let (name, data) = ("data", &arena.data);
+    let file = arena.dir.open_file(name)?.ok_or_else(|| data_is_missing(&arena.dir))?;
+    if dir::identity(&file, &arena.dir.join(name))?.1 != inode(&arena.dir, name, data)? {
+        return Err(replaced(arena, name));
+    }
+    arena.syncing.renew(file, forked);
+    Ok(())
+}
+
+fn mapped(arena: &Arena) -> [(&'static str, &Map); 3] {
+    [("data", &arena.data), ("index", &arena.index), ("meta", &arena.meta)]
+}
+
 /// While nobody of ours held the store, somebody may have rebuilt or replaced it.
-fn check_files(arena: &Arena) -> Result<()> {
-    for (name, map) in [("data", &arena.data), ("index", &arena.index), ("meta", &arena.meta)] {
-        if !map.file().is_some_and(|file| arena.dir.still_holds(name, file)) {
-            return Err(Error::Refused {
-                path: arena.dir.join(name),
-                why: "was replaced since this process opened the store: open it again".into(),
-            });
+pub(super) fn check_files(arena: &Arena) -> Result<()> {
+    for (name, map) in mapped(arena) {
+        let Some(file) = map.file() else { continue };
+        if !arena.dir.still_holds(name, file)? {
+            return Err(replaced(arena, name));
         }
     }
+    Ok(())
+}
+
+fn replaced(arena: &Arena, name: &str) -> Error {
+    Error::Refused {
+        path: arena.dir.join(name),
+        why: "was moved, removed or replaced since this process opened the store: open it again"
+            .into(),
+    }
+}
+
+/// Which file of this store is no longer at its path? Who opens the store there now has another.
+/// (`super` is replaced in the course of things.)
+pub(super) fn lost(arena: &Arena) -> Option<&'static str> {
+    let is_lost = |(name, map): &(&'static str, &Map)| {
+        let ours = map.file().and_then(|file| dir::identity(file, &arena.dir.join(name)).ok());
+        ours.is_some_and(|ours| arena.dir.has_lost(name, ours))
+    };
+    let lock_is_lost = || arena.dir.has_lost("lock", arena.peers.lock_identity());
+    let mapped = mapped(arena).into_iter().find(is_lost).map(|(name, _)| name);
+    mapped.or_else(|| lock_is_lost().then_some("lock"))
+}
+
+/// Now and then: is the store where it was? If not, the next operation says so.
+pub(super) fn look_around(arena: &Arena) {
+    if lost(arena).is_some() {
+        arena.peers.doubt();
+    }
+}
+
+/// This process has doubts. An error as long as there is reason for them.
+pub(super) fn settle_doubt(arena: &Arena) -> Result<()> {
+    if let Some(name) = lost(arena) {
+        return Err(replaced(arena, name));
+    }
+    arena.peers.settle();
     Ok(())
 }
 
@@ -152,18 +242,21 @@ fn check_files(arena: &Arena) -> Result<()> {
 fn claim(arena: &Arena) -> Result<()> {
     let hint = arena.meta.add(word::SLOT_HINT, 1) as u32;
     let slots = arena.geometry.slots as u32;
-    let about = |number, claimed| {
-        arena.meta.store(arena.geometry.slot(number) + slot::CLAIMED, claimed as u64);
+    let row = |number| arena.geometry.slot(number);
+    let epoch = |number| arena.meta.load(row(number) + slot::EPOCH);
+    let about = |number, epoch: u64| {
+        arena.meta.max(row(number) + slot::CLAIMED, epoch.saturating_add(1));
     };
-    let number =
-        arena.peers.claim(hint, slots, about).map_err(|e| lock_failed(&arena.dir, e))?.ok_or_else(
-            || {
-                Error::TooMany(format!(
-                    "{}: {slots} processes have the store open, its limit (max_processes)",
-                    arena.dir.path().display()
-                ))
-            },
-        )?;
+    let number = arena
+        .peers
+        .claim(hint, slots, epoch, about)
+        .map_err(|e| lock_failed(&arena.dir, e))?
+        .ok_or_else(|| {
+            Error::TooMany(format!(
+                "{}: {slots} processes have the store open, its limit (max_processes)",
+                arena.dir.path().display()
+            ))
+        })?;
     let at = arena.geometry.slot(number);
     super::stripe::heal_dead(arena, |owner| owner == number)?;
     arena.begin_life(number);
@@ -195,6 +288,7 @@ impl Files {
             peers,
             time: Time::new(options.clock.clone()),
             disk,
+            syncing: Syncing::new(),
             hash: KeyHash::new(self.superblock.config.hash, self.superblock.secret),
             secret: self.superblock.secret,
             operation_timeout: options.operation_timeout,
@@ -228,15 +322,24 @@ fn map_index(dir: &Dir, superblock: &Superblock) -> Result<Option<Map>> {
 }
 
 /// Is this meta of this store, with these siblings, and was it made ready?
-fn is_whole(meta: &Map, superblock: &Superblock, data: &Map, index: &Map) -> bool {
-    let inode = |map: &Map| map.file().map_or(0, dir::inode);
-    meta.load(word::MAGIC) == META_MAGIC
+fn is_whole(
+    dir: &Dir,
+    meta: &Map,
+    superblock: &Superblock,
+    data: &Map,
+    index: &Map,
+) -> Result<bool> {
+    let siblings = [inode(dir, "data", data)?, inode(dir, "index", index)?];
+    Ok(meta.load(word::MAGIC) == meta_magic()
         && meta.load(word::READY) == 1
         && [meta.load(word::STORE_ID), meta.load(word::STORE_ID + 8)] == superblock.id
-        && meta.load(word::DATA_INODE) == inode(data)
-        && meta.load(word::INDEX_INODE) == inode(index)
+        && [meta.load(word::DATA_INODE), meta.load(word::INDEX_INODE)] == siblings
         && data.usable() >= meta.load(word::DATA_BYTES)
-        && index.usable() >= meta.load(word::INDEX_BYTES)
+        && index.usable() >= meta.load(word::INDEX_BYTES))
+}
+
+fn inode(dir: &Dir, name: &str, map: &Map) -> Result<u64> {
+    map.file().map_or(Ok(0), |file| Ok(dir::identity(file, &dir.join(name))?.1))
 }
 
 fn boot_of(meta: &Map) -> [u64; 2] {
@@ -252,7 +355,7 @@ fn check_kernel(dir: &Dir, meta: &Map, boot: [u64; 2]) -> Result<()> {
              processes of one kernel, use one store per machine or the daemon",
         );
     }
-    if meta.load(word::TIME_NAMESPACE) != dir::time_namespace() {
+    if meta.load(word::TIME_NAMESPACE) != dir::time_namespace()? {
         return refused("is open in another time namespace, where lifetimes would differ");
     }
     Ok(())
@@ -267,18 +370,42 @@ fn refuse_other_kernel(dir: &Dir, boot: [u64; 2]) -> Result<()> {
     }
 }
 
+/// Nobody let us in, and what those who are in there use is not for this library. (Not looked at
+/// before: who is alone may just be making it anew.)
+fn refuse_other_layout(dir: &Dir) -> Result<()> {
+    let Some(mut meta) = dir.open_to_read("meta")? else { return Ok(()) };
+    let (mut theirs, ours) = ([0; 8], meta_magic().to_le_bytes());
+    if meta.read_exact(&mut theirs).is_err() || theirs[..6] != ours[..6] || theirs == ours {
+        return Ok(());
+    }
+    let (theirs, ours) = (theirs[LAYOUT_AT], ours[LAYOUT_AT]);
+    Err(Error::Refused {
+        path: dir.path().into(),
+        why: format!(
+            "is open in processes with another version of this library, which share memory of \
+             layout {theirs}; this one ({}) knows layout {ours}. Once they have closed it, it is \
+             opened as it is",
+            env!("CARGO_PKG_VERSION")
+        ),
+    })
+}
+
 /// Joins those who have it open; `None` if nobody has made it ready.
 fn join(dir: &Dir, boot: [u64; 2]) -> Result<Option<Files>> {
     let Some(superblock) = Superblock::read(dir)? else { return Ok(None) };
     let geometry = &superblock.geometry;
-    let (Some(data), Some(index), Some(meta)) = (
-        map_data(dir, &superblock)?,
-        map_index(dir, &superblock)?,
-        map_exact(dir, "meta", geometry.meta_bytes())?,
-    ) else {
+    let Some(data) = map_data(dir, &superblock)? else {
+        return if superblock.made { Err(data_is_missing(dir)) } else { Ok(None) };
+    };
+    let (Some(index), Some(meta)) =
+        (map_index(dir, &superblock)?, map_exact(dir, "meta", geometry.meta_bytes())?)
+    else {
         return Ok(None);
     };
-    if !is_whole(&meta, &superblock, &data, &index) || boot_of(&meta) != boot {
+    let noted = meta.load(word::META_INODE);
+    let is_theirs = noted == 0 || noted == inode(dir, "meta", &meta)?;
+    let whole = is_whole(dir, &meta, &superblock, &data, &index)?;
+    if !is_theirs || !whole || boot_of(&meta) != boot {
         return Ok(None);
     }
     check_kernel(dir, &meta, boot)?;
@@ -409,9 +536,9 @@ impl Alone<'_> {
         ) else {
             return Ok(None);
         };
-        let here = boot_of(&meta) == self.boot;
+        let here = boot_of(&meta) == self.boot && was_in_memory(&meta);
         let clean = meta.load(word::CLEAN) == 1;
-        let usable = is_whole(&meta, superblock, data, &index)
+        let usable = is_whole(&self.dir, &meta, superblock, data, &index)?
             && growth::is_sound(&meta, &index, geometry)
             && (here || clean);
         Ok(usable.then_some(Derived { index, meta, here, clean }))
@@ -455,7 +582,7 @@ impl Alone<'_> {
                 // First everything has to reach the disk; the next one who is alone has its turn.
                 return Ok(());
             }
-            if boot_of(&meta) == self.boot && meta.load(word::MAGIC) == META_MAGIC {
+            if boot_of(&meta) == self.boot && meta.load(word::MAGIC) == meta_magic() {
                 let boot_ms = Time::new(self.options.clock.clone()).boot_ms();
                 let now = boot_ms.wrapping_add(meta.load(word::ANCHOR));
                 superblock.newest_ms = superblock.newest_ms.max(now);
@@ -471,8 +598,13 @@ impl Alone<'_> {
     /// Index and meta hold what the last processes left, by their death or a clean close.
     fn trust(self, files: Files, peers: Peers, here: bool, clean: bool) -> Result<Arena> {
         let (boot, superblock) = (self.boot, files.superblock);
+        let time_namespace = dir::time_namespace()?;
+        let known = files.meta.load(word::LOCK_INODE);
+        if here && !clean && known != 0 && known != peers.lock_identity().1 {
+            return Err(lock_is_missing(&self.dir));
+        }
         let arena = files.arena(self.dir, peers, self.options);
-        if here && arena.meta.load(word::TIME_NAMESPACE) != dir::time_namespace() {
+        if here && arena.meta.load(word::TIME_NAMESPACE) != time_namespace {
             return Err(Error::Refused {
                 path: arena.dir.path().into(),
                 why: "was used in another time namespace of this kernel, where lifetimes differ"
@@ -503,7 +635,8 @@ impl Alone<'_> {
         recover::heal_all(&arena)?;
         arena.meta.store(word::BOOT_ID, boot[0]);
         arena.meta.store(word::BOOT_ID + 8, boot[1]);
-        arena.meta.store(word::TIME_NAMESPACE, dir::time_namespace());
+        arena.meta.store(word::TIME_NAMESPACE, time_namespace);
+        note_own_files(&arena)?;
         if clean {
             arena.meta.store(word::CLEAN, 0);
             sync_file(&arena, FileKind::Meta)?;
@@ -515,8 +648,10 @@ impl Alone<'_> {
     /// After a power loss, or when the derived files are missing or damaged.
     fn rebuild(self, mut superblock: Superblock, data: Map, peers: Peers) -> Result<Arena> {
         let (boot, options) = (self.boot, self.options);
+        let time_namespace = dir::time_namespace()?;
         let disk = self.disk();
-        let data_inode = data.file().map_or(0, dir::inode);
+        let data_inode = inode(&self.dir, "data", &data)?;
+        let unsynced = self.left_unsynced(&superblock)?;
         let meta_bytes = superblock.geometry.meta_bytes();
         let arena = Files {
             index: self.fresh(
@@ -533,15 +668,20 @@ impl Alone<'_> {
         state::publish(&arena, &superblock);
         let found = recover::rebuild(&arena)?;
         let newest = found.newest_seq.max(superblock.flush_seq);
-        superblock.seq_base = recover::next_base(newest, superblock.seq_base)?;
+        superblock.seq_base = recover::next_base(&arena, newest, superblock.seq_base)?;
         superblock.newest_ms = superblock.newest_ms.max(found.newest_ms);
         arena.meta.store(word::SEQ, superblock.seq_base);
         arena.meta.store(word::RECOVERY_HORIZON_SEQ, superblock.seq_base);
         anchor_clock(&arena, superblock.newest_ms);
         arena.meta.store(word::BOOT_ID, boot[0]);
         arena.meta.store(word::BOOT_ID + 8, boot[1]);
-        arena.meta.store(word::TIME_NAMESPACE, dir::time_namespace());
-        let index_inode = arena.index.file().map_or(0, dir::inode);
+        arena.meta.store(word::TIME_NAMESPACE, time_namespace);
+        note_own_files(&arena)?;
+        if unsynced {
+            arena.data.redirty();
+            sync_file(&arena, FileKind::Data)?;
+        }
+        let index_inode = inode(&arena.dir, "index.new", &arena.index)?;
         recover::sign(&arena, superblock.id, [data_inode, index_inode]);
         arena.dir.rename("index.new", "index")?;
         arena.dir.rename("meta.new", "meta")?;
@@ -549,6 +689,14 @@ impl Alone<'_> {
         arena.meta.store(word::READY, 1);
         recover::mark_dirty(&arena);
         Ok(arena)
+    }
+
+    /// Does the meta that is not believed say that a sync failed? A new one would not know of it.
+    fn left_unsynced(&self, superblock: &Superblock) -> Result<bool> {
+        let old = map_exact(&self.dir, "meta", superblock.geometry.meta_bytes())?;
+        Ok(old.is_some_and(|meta| {
+            meta.load(word::MAGIC) == meta_magic() && meta.load(word::SYNC_FAILED) != 0
+        }))
     }
 
     /// A new file of zeros, under its temporary name, with disk space behind every byte.
@@ -564,6 +712,21 @@ impl Alone<'_> {
     }
 }
 
+/// Is this what its processes left in memory, and not what the disk has of it? Nobody can tell where
+/// the kernel does not remember files: then it is, as long as this boot lasts.
+fn was_in_memory(meta: &Map) -> bool {
+    meta.load(word::REMEMBERED) != 1 || meta.file().is_none_or(dir::is_remembered)
+}
+
+/// Which files whoever joins must hold too.
+fn note_own_files(arena: &Arena) -> Result<()> {
+    let remembered = arena.meta.file().is_some_and(dir::remember);
+    arena.meta.store(word::REMEMBERED, remembered as u64);
+    arena.meta.store(word::LOCK_INODE, arena.peers.lock_identity().1);
+    arena.meta.store(word::META_INODE, inode(&arena.dir, "meta", &arena.meta)?);
+    Ok(())
+}
+
 /// Store time goes on from the newest moment that the store has seen.
 fn anchor_clock(arena: &Arena, newest_ms: u64) {
     let (boot, wall) = (arena.time.boot_ms(), arena.time.wall_ms());
@@ -573,10 +736,13 @@ fn anchor_clock(arena: &Arena, newest_ms: u64) {
     arena.anchor.store(anchor, Ordering::Relaxed);
     // A clock far ahead of all that was ever written may be wrong: nothing is destroyed on its
     // word for a while.
-    let hold = if newest_ms != 0 && wall > newest_ms + DAY_MS { now + HOLD_MS } else { 0 };
+    let hold =
+        if newest_ms != 0 && wall > newest_ms.saturating_add(DAY_MS) { now + HOLD_MS } else { 0 };
     arena.meta.store(word::HOLD_RECLAIM_UNTIL, hold);
 }
 
+/// For who is alone with the store. A failure is noted for whoever opens it next: the kernel would
+/// say yes to the next sync without another try.
 pub(super) fn sync_file(arena: &Arena, kind: FileKind) -> Result<()> {
     let map = match kind {
         FileKind::Index => &arena.index,
@@ -584,21 +750,22 @@ pub(super) fn sync_file(arena: &Arena, kind: FileKind) -> Result<()> {
         FileKind::Data | FileKind::Super => &arena.data,
     };
     let Some(file) = map.file() else { return Ok(()) };
-    arena
-        .disk
-        .sync(kind, file)
-        .map_err(|e| Error::io(format!("syncing {}", arena.dir.join(kind.name()).display()), e))
+    arena.disk.sync(kind, file).map_err(|e| {
+        arena.meta.store(word::SYNC_FAILED, 1);
+        Error::io(format!("syncing {}", arena.dir.join(kind.name()).display()), e)
+    })
 }
 
-/// After a failed sync the kernel holds pages for clean that the disk never got: every page is
-/// made dirty again and synced before anything is promised.
+/// After a failed sync: every page is made dirty again and synced before anything is promised.
 fn rewrite_everything(arena: &Arena) -> Result<()> {
-    let mut at = 0;
-    while at + 8 <= arena.data.usable() {
-        arena.data.add(at, 0);
-        at += 4096;
+    for (kind, map) in [
+        (FileKind::Data, &arena.data),
+        (FileKind::Index, &arena.index),
+        (FileKind::Meta, &arena.meta),
+    ] {
+        map.redirty();
+        sync_file(arena, kind)?;
     }
-    sync_file(arena, FileKind::Data)?;
     arena.meta.store(word::SYNC_FAILED, 0);
     Ok(())
 }

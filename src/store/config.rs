@@ -1,7 +1,7 @@
 //! The options of a store in use: shown, and changed for all who have it open.
 
 use super::state::Sole;
-use super::{Store, flusher, sweep, sync};
+use super::{Store, flusher, sync};
 use crate::error::Result;
 use crate::options::{Config, ConfigChange, Sync};
 
@@ -42,11 +42,7 @@ impl Store {
         arena.check_sync()?;
         let mut sole = Sole::latch(arena)?;
         let new = sole.now().config.changed(change)?;
-        let becomes_cache = new.evict && !arena.evicts();
         sole.change(|it| it.config = new)?;
-        if becomes_cache {
-            sweep::begin_to_evict(arena);
-        }
         drop(sole);
         if new.sync != Sync::None {
             // What was acknowledged under the old mode is as safe as the new one says.

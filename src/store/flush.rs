@@ -6,8 +6,10 @@
 //! before has ended. So no change can have seen what is flushed and come to be after it.
 //! Writers wait while `super` reaches the disk; readers never do.
 //!
-//! The word FLUSH_AT: 0 nothing is planned; 1 a flush has begun: changes wait, reads see what was;
-//! 2 a planned one is being carried out: changes wait, reads see nothing; else when it is due.
+//! The word FLUSH_AT: 0 nothing is planned; 1, with the process slot of who does it above 48 bits, a
+//! flush has begun: changes wait, reads see what was; 2 a planned one is being carried out: changes
+//! wait, reads see nothing; else when it is due. A reader that finds a flush begun by a process that
+//! is dead sees to it before it answers: nothing that was read vanishes later without a flush.
 
 use super::state::Sole;
 use super::stripe::Stripe;
@@ -18,6 +20,13 @@ use crate::limits::{STRIPES, TIME_MAX};
 
 const BEGUN: u64 = 1;
 const DUE: u64 = 2;
+/// Above all times, and below the process slot of who began.
+const SLOT_BITS: u32 = 48;
+const _: () = assert!(TIME_MAX < 1 << SLOT_BITS);
+
+fn is_begun(flush_at: u64) -> bool {
+    flush_at & ((1 << SLOT_BITS) - 1) == BEGUN
+}
 
 impl Store {
     /// Makes everything that was stored before vanish, in one durable step whatever the mode:
@@ -59,7 +68,8 @@ fn plan(sole: &mut Sole, at_ms: u64) -> Result<()> {
 fn begin(sole: &mut Sole) -> Result<()> {
     // One that is due hides everything already, and stays as it is.
     if !is_due(sole.arena) {
-        sole.arena.meta.store(word::FLUSH_AT, BEGUN);
+        let me = (sole.arena.peers.slot() as u64) << SLOT_BITS;
+        sole.arena.meta.store(word::FLUSH_AT, BEGUN | me);
     }
     complete(sole)
 }
@@ -92,14 +102,45 @@ fn draw(arena: &Arena) -> Result<u64> {
 #[inline]
 pub(super) fn is_due(arena: &Arena) -> bool {
     let at = arena.meta.load(word::FLUSH_AT);
-    at != 0 && (at == BEGUN || is_over(at, &|| arena.now_ms()))
+    at != 0 && (is_begun(at) || is_over(at, &|| arena.now_ms()))
 }
 
 /// Does everything count as flushed although the flush has no number yet?
 #[cold]
 #[inline(never)]
 pub(super) fn is_over(flush_at: u64, now_ms: &dyn Fn() -> u64) -> bool {
-    flush_at != BEGUN && (flush_at == DUE || flush_at <= now_ms())
+    !is_begun(flush_at) && (flush_at == DUE || flush_at <= now_ms())
+}
+
+/// A flush that has begun and hides nothing yet, for a reader before it looks; 0 = there is none.
+#[inline(always)]
+pub(super) fn under_way(arena: &Arena) -> u64 {
+    let at = arena.meta.load(word::FLUSH_AT);
+    if at != 0 && is_begun(at) { at } else { 0 }
+}
+
+/// The same reader after its look, with no latch in hand: is what it saw not for good, because the
+/// process of that flush is dead, or because it is complete by now? Then it is to look again.
+#[cold]
+#[inline(never)]
+pub(super) fn is_left(arena: &Arena, begun: u64) -> Result<bool> {
+    let who = (begun >> SLOT_BITS) as u32;
+    let lives = || {
+        (who as u64) >= arena.geometry.slots || (arena.peers.alive(who) && !arena.is_claimed(who))
+    };
+    if lives() && arena.meta.load(word::FLUSH_AT) == begun {
+        return Ok(false);
+    }
+    // What its dead owner made durable counts from now on, what it only began is dropped.
+    Sole::latch(arena).map(|_| true)
+}
+
+/// The same at once, for who is about to look at much.
+pub(super) fn see_to_left(arena: &Arena) -> Result<()> {
+    match under_way(arena) {
+        0 => Ok(()),
+        begun => is_left(arena, begun).map(drop),
+    }
 }
 
 /// Carries out what is due. Called with no latch of the store's in hand.

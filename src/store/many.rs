@@ -4,7 +4,7 @@
 use super::write::Write;
 use super::{Item, Store, Stored, ops};
 use crate::arena::Arena;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect};
 use crate::index::{Table, stripe_of};
 use crate::limits::{HEAD_BYTES, READ_AHEAD};
 
@@ -118,17 +118,15 @@ impl Store {
         let arena = self.arena()?;
         let write =
             |item: &BatchItem| ops::put(arena, &self.key(arena, item.key)?, item.value, &item.how);
-        let mut outcomes: Vec<Result<Stored>> = items.iter().map(write).collect();
+        let mut outcomes = collect(items.len(), items.iter().map(write))?;
         let is_done = |outcome: &Result<Stored>| matches!(outcome, Ok(Stored::Done(_)));
         if let Some(Ok(done)) = outcomes.iter().find(|outcome| is_done(outcome)) {
             let sync = items.iter().any(|item| item.how.sync);
             if let Err(failed) = self.acknowledge(arena, *done, sync) {
                 // Nobody can say what a power loss would leave of them.
-                let again = |_| Err(Error::SyncFailed(failed.to_string()));
-                outcomes = outcomes
-                    .into_iter()
-                    .map(|outcome| if is_done(&outcome) { again(outcome) } else { outcome })
-                    .collect();
+                for outcome in outcomes.iter_mut().filter(|outcome| is_done(outcome)) {
+                    *outcome = Err(Error::SyncFailed(failed.to_string()));
+                }
             }
         }
         Ok(outcomes)

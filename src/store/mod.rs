@@ -133,11 +133,10 @@ impl Store {
         let mut one_at_a_time = AttachGuard::new();
         known = REGISTRY.with(&mut one_at_a_time, |registry| {
             registry.retain(|(_, weak)| weak.strong_count() > 0);
-            registry.iter().find(|(id, _)| *id == identity).and_then(|(_, weak)| weak.upgrade())
+            let here = registry.iter().filter(|(id, _)| *id == identity);
+            here.filter_map(|(_, weak)| weak.upgrade()).collect::<Vec<_>>()
         });
-        if let Some(attached) = &known
-            && attached.is_in_place()
-        {
+        if let Some(attached) = known.iter().find(|attached| attached.is_in_place()) {
             attached.renew_after_fork()?;
             return Ok(Store { attached: attached.clone(), defer_sync: options.defer_sync });
         }
@@ -354,17 +353,22 @@ impl Store {
         lock::acquire(arena, &self.key(arena, key)?, cookie, wait)
     }
 
-    /// A host may close all descriptors, ours too: then our life byte is gone and we attach anew.
-    /// Looked at once a second at most.
+    /// A host may close all descriptors, ours too: then our life byte is gone and we attach anew. And
+    /// somebody may have put another store in the place of this one: what is locked here, nobody
+    /// there would know of. Looked at once a second at most.
     #[inline]
     fn check_life(&self, arena: &Arena) -> Result<()> {
-        if self.attached.flusher.life_is_due() && !arena.peers.intact() {
+        if !self.attached.flusher.life_is_due() {
+            return Ok(());
+        }
+        if !arena.peers.intact() {
             let _one_at_a_time = AttachGuard::new();
             if !arena.peers.intact() {
                 attach::reattach(arena)?;
             }
         }
-        Ok(())
+        attach::look_around(arena);
+        self.arena().map(drop)
     }
 
     /// Starts the lease of a lock over; false if it is lost.
@@ -432,7 +436,12 @@ impl Store {
     /// Is everything as it should be? Unlike [`Store::stats`] it counts nothing, so it costs the same
     /// in a large store.
     pub fn condition(&self) -> Result<Condition> {
-        Ok(stats::condition(self.arena()?, &self.attached.asked))
+        let arena = match self.attached.arena.peers.is_of_this_process() {
+            // In doubt or not: this is how to ask.
+            true => &self.attached.arena,
+            false => self.arena()?,
+        };
+        Ok(stats::condition(arena, &self.attached.asked))
     }
 
     /// Lets go of the memory in which old values are kept: their pages leave this process, and, where
@@ -470,10 +479,19 @@ impl Store {
 }
 
 impl Attachment {
-    /// In the child of a fork: attaches it in its own name. The caller has the attach guard.
+    /// In the child of a fork: attaches it in its own name. Else, in doubt about the directory: looks
+    /// again. The caller has the attach guard.
     fn renew_after_fork(&self) -> Result<()> {
-        if !self.arena.peers.is_mine() {
-            attach::reattach(&self.arena)?;
+        let peers = &self.arena.peers;
+        if peers.is_mine() {
+            return Ok(());
+        }
+        let is_child = !peers.is_of_this_process();
+        if !is_child && !peers.is_detached() {
+            return attach::settle_doubt(&self.arena);
+        }
+        attach::reattach(&self.arena)?;
+        if is_child {
             self.flusher.forget();
         }
         Ok(())
@@ -481,14 +499,14 @@ impl Attachment {
 
     /// Is the directory that we are attached to still the one at its path?
     fn is_in_place(&self) -> bool {
-        self.arena.data.file().is_some_and(|data| self.arena.dir.still_holds("data", data))
+        attach::lost(&self.arena).is_none()
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         // A child that never used the store has nothing of its own to close.
-        if self.arena.peers.is_mine() {
+        if self.arena.peers.is_of_this_process() {
             self.flusher.stop();
             let _one_at_a_time = AttachGuard::new();
             stats::detached(&self.arena);

@@ -2,16 +2,15 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::life;
 use super::owner::{self, Tie};
 use super::pack::{self, Packed};
 use super::stripe::{Change, Current, Found, Stripe};
 use super::sweep::{self, Wanted};
 use super::update::{self, Update};
 use super::write::{check_version, version_with_owner};
-use super::{Expect, Item, Mark, Stored, Write};
+use super::{Expect, Item, Mark, Stored, Write, flush, life};
 use crate::arena::{Arena, Count, word};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect};
 use crate::index::{Slot, Table, stripe_of};
 use crate::key::{Key, Kind};
 use crate::limits::{LINE, OWNER_TRIES, READ_RETRIES, ROOM_TRIES};
@@ -79,8 +78,11 @@ fn read_and(
             READ_RETRIES => Some(Stripe::latch(arena, key.hash)?),
             _ => None,
         };
+        let begun = flush::under_way(arena);
         let mut scratch = Scratch::new();
         match look_in(arena, key, Some(out), &mut scratch)? {
+            Look::Hit(_)
+                if begun != 0 && attempt < READ_RETRIES && flush::is_left(arena, begun)? => {}
             Look::Hit(item) => {
                 hit(&mut scratch);
                 return Ok(Some(item));
@@ -106,7 +108,10 @@ pub(super) fn exists(arena: &Arena, key: &Key) -> Result<Option<Item>> {
             READ_RETRIES => Some(Stripe::latch(arena, key.hash)?),
             _ => None,
         };
+        let begun = flush::under_way(arena);
         match look(arena, key, None)? {
+            Look::Hit(_)
+                if begun != 0 && attempt < READ_RETRIES && flush::is_left(arena, begun)? => {}
             Look::Hit(item) => return Ok(Some(item)),
             Look::Miss => return Ok(None),
             Look::Damaged => return Err(damaged(arena)),
@@ -130,12 +135,16 @@ fn look_in(
     mut out: Option<&mut Vec<u8>>,
     scratch: &mut Scratch,
 ) -> Result<Look> {
+    // What a dead process left half done comes first: nothing that was read changes later without
+    // somebody who changes it. Asked after the look it could have been settled in between.
+    if Stripe::is_left(arena, key.hash) {
+        Stripe::latch_number(arena, stripe_of(key.hash)).map(drop)?;
+    }
     let Some(table) = Table::of(arena, stripe_of(key.hash)) else {
         return Err(Error::Damaged(arena.dir.join("meta").display().to_string()));
     };
-    let (mut bad, mut found_at) = (false, None);
+    let mut bad = false;
     let found = table.candidates(&arena.index, key.hash, |slot_at, slot| {
-        found_at = Some(slot_at);
         match judge(arena, key, slot_at, slot, scratch, out.as_deref_mut()) {
             Ok(Judged::Other) => None,
             Ok(Judged::Bad) => {
@@ -152,12 +161,6 @@ fn look_in(
     match found {
         Some(Err(e)) => Err(e),
         _ if moved => Ok(Look::Again),
-        // What a dead process left half done comes first: nothing that was read changes later
-        // without somebody who changes it.
-        _ if Stripe::is_left(arena, key.hash, found_at) => {
-            Stripe::latch_number(arena, stripe_of(key.hash)).map(drop)?;
-            Ok(Look::Again)
-        }
         Some(Ok(look)) => Ok(look),
         None if bad => Ok(Look::Damaged),
         None => Ok(Look::Miss),
@@ -195,12 +198,12 @@ fn judge(
         return Ok(if unmoved() { Judged::Bad } else { Judged::Moved });
     };
     if !log::is_of(&header, scratch, key) {
-        return Ok(if is_whole_header(arena, at, scratch) {
-            Judged::Other
-        } else if unmoved() {
-            Judged::Bad
-        } else {
-            Judged::Moved
+        let whole = is_whole_header(arena, at, scratch);
+        // A place that was left may be another key's by now, and this key's record elsewhere.
+        return Ok(match unmoved() {
+            true if whole => Judged::Other,
+            true => Judged::Bad,
+            false => Judged::Moved,
         });
     }
     let holds = header.plausible(log::room_at(arena, at))
@@ -961,15 +964,64 @@ fn shorten(
 
 /// The same for a value that fills whole segments, which takes too long under a latch.
 fn shorten_far(arena: &Arena, key: &Key, ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
-    let done = update::far(arena, key, held, &mut |present| match present {
-        Some((value, Known { item, given, .. })) => Update::Write {
-            value: value.to_vec(),
-            flags: item.flags,
-            ttl: Some(ttl),
-            mark: item.mark,
-            version: *given,
-        },
-        None => Update::Keep,
+    let mut no_memory = None;
+    let done = update::far(arena, key, held, &mut |present| {
+        let Some((value, Known { item, given, .. })) = present else { return Update::Keep };
+        match collect(value.len(), value.iter().copied()) {
+            Ok(value) => Update::Write {
+                value,
+                flags: item.flags,
+                ttl: Some(ttl),
+                mark: item.mark,
+                version: *given,
+            },
+            Err(error) => {
+                no_memory = Some(error);
+                Update::Keep
+            }
+        }
     });
+    no_memory.map_or(Ok(()), Err)?;
     done.map(|(stored, _)| stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::options::{Options, Sync};
+    use crate::store::Store;
+
+    /// A reader is slow, its key's record is moved meanwhile, and another key's record comes to lie
+    /// in the old place: the key is not missing.
+    #[test]
+    fn another_keys_record_is_believed_only_while_the_slot_names_it() -> Result<()> {
+        let private = PermissionsExt::from_mode(0o700);
+        let dir = tempfile::Builder::new().permissions(private).tempdir().expect("a directory");
+        let options = Options {
+            create: true,
+            thread: false,
+            sync: Some(Sync::None),
+            max_bytes: Some(8 << 20),
+            ..Options::default()
+        };
+        let store = Store::open(dir.path(), &options)?;
+        let arena = store.arena()?;
+        let slot_of = |name: &[u8]| -> Result<(u64, Slot)> {
+            store.set(name, b"value", 0, Ttl::Never)?;
+            let key = store.key(arena, name)?;
+            match Stripe::latch(arena, key.hash)?.find(&key) {
+                Found::Present(current) => Ok((current.slot_at, current.slot)),
+                _ => panic!("it was just written"),
+            }
+        };
+        let (mine, other) = (slot_of(b"mine")?, slot_of(b"other")?);
+        let key = store.key(arena, b"mine")?;
+        let judged =
+            |slot_at| judge(arena, &key, slot_at, other.1, &mut Scratch::new(), Some(&mut vec![]));
+        assert!(matches!(judged(mine.0)?, Judged::Moved), "the slot names another place by now");
+        assert!(matches!(judged(other.0)?, Judged::Other), "the slot still names it");
+        Ok(())
+    }
 }

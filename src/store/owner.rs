@@ -23,7 +23,7 @@ use super::sweep::Wanted;
 use super::write::{Expect, Write};
 use super::{Store, Stored, flusher, sync};
 use crate::arena::{Arena, word};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, push};
 use crate::index::{Slot, Table};
 use crate::key::Key;
 use crate::limits::{LINE, OWNER_TRIES, READ_RETRIES, STRIPES, TIME_MAX};
@@ -447,7 +447,9 @@ fn keys_in(arena: &Arena, which: u64, owner: &[u8], seq: u64) -> Result<Vec<Vec<
         let table = Table::of(arena, which).ok_or_else(unreadable)?;
         let mut keys = Vec::new();
         for slot_at in table.slots() {
-            keys.extend(key_at(arena, slot_at, owner, seq)?);
+            if let Some(key) = key_at(arena, slot_at, owner, seq)? {
+                push(&mut keys, key)?;
+            }
         }
         if Table::of(arena, which).is_some_and(|now| now.word == table.word) {
             return Ok(keys);

@@ -99,7 +99,7 @@ pub(super) fn unpack(bytes: &mut Vec<u8>) -> Result<bool> {
     let Some(original) = original_len(claimed, stored as u64) else { return Ok(false) };
     let original = original as usize;
     // In the caller's memory, which is used again: the block behind the value that it becomes.
-    bytes.try_reserve(original).map_err(|_| Error::NoMemory(original as u64))?;
+    bytes.try_reserve(original).map_err(|_| Error::no_memory(original as u64))?;
     bytes.resize(original + stored, 0);
     bytes.copy_within(..stored, original);
     let (value, packed) = bytes.split_at_mut(original);

@@ -4,10 +4,12 @@
 //! the later copy; a tombstone that wins deletes. Nothing is appended to a segment found here.
 //! The result replaces the old files by rename, so a death in between starts over.
 
+use std::cmp::Ordering;
+
 use super::life;
 use super::stripe::Stripe;
 use super::sweep;
-use crate::arena::{Arena, META_MAGIC, segment as row, stripe, word};
+use crate::arena::{Arena, meta_magic, segment as row, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot};
 use crate::limits::{LINE, SEQ_STEP, STRIPES};
@@ -63,11 +65,16 @@ fn recover_segment(
     };
     set(number, FREE);
     let Some(header) = segment::header(arena, number) else { return Ok(1) };
+    // Even if nothing in it counts it comes free by the sweep alone, which takes the header away,
+    // durably, before anybody writes here: else what a cut left of a record could be made whole by
+    // the next cut, with bytes of a record that was being written in its place.
+    set(number, SEALED);
+    let at = arena.geometry.segment(number);
+    arena.meta.store(at + row::ACTIVATION_SEQ, header.activation_seq);
     let run = header.head_of();
     if header.body_of().is_some() || run.is_some_and(|run| !is_run(arena, number, run)) {
         return Ok(1);
     }
-    let at = arena.geometry.segment(number);
     // The seq of the activation counts too: fences may have been drawn after the last record.
     found.newest_seq = found.newest_seq.max(header.activation_seq);
     found.newest_ms = found.newest_ms.max(header.activated_ms);
@@ -94,9 +101,7 @@ fn recover_segment(
     }
     let count = run.unwrap_or(1);
     if any {
-        set(number, SEALED);
         segment::set_extent(arena, number, run.unwrap_or(0), used / LINE - 1);
-        arena.meta.store(at + row::ACTIVATION_SEQ, header.activation_seq);
         for body in (number + 1)..number + count {
             set(body, BODY);
         }
@@ -140,8 +145,10 @@ fn insert(
             stripe.count(1);
         }
         Some((slot_at, old, other)) => {
-            let newer =
-                (header.seq, header.copy.wrapping_sub(other.copy) as i8 > 0) > (other.seq, false);
+            let newer = match header.seq == other.seq {
+                true => is_later_copy(arena, (header, walked.at), (&other, old.offset())),
+                false => header.seq > other.seq,
+            };
             let (loser, at) = if newer { (other, old.offset()) } else { (*header, walked.at) };
             if !loser.is(TOMBSTONE) {
                 let until = match loser.expires_ms() {
@@ -157,7 +164,7 @@ fn insert(
             if !newer {
                 return Ok(());
             }
-            found.owners -= owns(&other);
+            found.owners = found.owners.saturating_sub(owns(&other));
             if !other.is(TOMBSTONE) {
                 segment::account(arena, old.offset(), other.lines as u64, false);
             }
@@ -169,6 +176,23 @@ fn insert(
     }
     found.owners += owns(header);
     Ok(())
+}
+
+/// Of two records with one number: is the first the later copy? Each was made in a segment that was
+/// begun after that of the copy before it, so the segments tell, however often the copy number went
+/// round meanwhile. It tells if both were begun at one number, which was drawn for none of them.
+fn is_later_copy(arena: &Arena, one: (&Header, u64), other: (&Header, u64)) -> bool {
+    let begun = |(_, at): (&Header, u64)| {
+        segment::header(arena, segment::of(arena, at)).map_or(0, |header| header.activation_seq)
+    };
+    match (one.0.copy, other.0.copy) {
+        (0, _) => false,
+        (_, 0) => true,
+        (copy, than) => match begun(one).cmp(&begun(other)) {
+            Ordering::Equal => copy.wrapping_sub(than) as i8 > 0,
+            order => order == Ordering::Greater,
+        },
+    }
 }
 
 /// Tombstones have won what they could win: their slots go. Gives the number of keys left.
@@ -193,13 +217,16 @@ pub(super) fn sign(arena: &Arena, id: [u64; 2], inodes: [u64; 2]) {
     arena.meta.store(word::DATA_INODE, inodes[0]);
     arena.meta.store(word::INDEX_INODE, inodes[1]);
     arena.meta.store(word::DATA_BYTES, arena.data.usable());
-    arena.meta.store(word::MAGIC, META_MAGIC);
+    arena.meta.store(word::MAGIC, meta_magic());
 }
 
 /// The first number that is surely new after a rebuild.
-pub(super) fn next_base(seen: u64, base: u64) -> Result<u64> {
+pub(super) fn next_base(arena: &Arena, seen: u64, base: u64) -> Result<u64> {
     seen.max(base).checked_add(SEQ_STEP).ok_or_else(|| {
-        Error::Damaged("version numbers have run out; dump the store and load it anew".into())
+        Error::Damaged(format!(
+            "{}: version numbers have run out; dump the store and load it anew",
+            arena.dir.join("data").display()
+        ))
     })
 }
 

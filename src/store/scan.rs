@@ -338,7 +338,7 @@ impl Pass<'_> {
         let to = from.saturating_add(many).min(TAGS);
         self.slots.clear();
         let room = table.len() as usize;
-        self.slots.try_reserve(room).map_err(|_| Error::NoMemory(8 * room as u64))?;
+        self.slots.try_reserve(room).map_err(|_| Error::no_memory(8 * room as u64))?;
         table.tagged(&arena.index, from..to, |place, tag| {
             self.slots.push((tag << PLACE_BITS) | (place / 8));
         });
@@ -495,15 +495,15 @@ impl Pass<'_> {
         if !slot.has_tag(top % TAGS) {
             return Ok(Some(Seen::Nothing));
         }
+        let unmoved = || {
+            fence(Ordering::Acquire);
+            slot.same_place(Slot(arena.index.load(place)))
+        };
         let header = log::read_checked(arena, slot.offset(), &mut self.scratch)
             .filter(|header| header.hash >> BELOW_TAG == top && !header.is(TOMBSTONE));
-        let Some(header) = header else {
-            fence(Ordering::Acquire);
-            let unmoved = slot.same_place(Slot(arena.index.load(place)));
-            return Ok(unmoved.then_some(Seen::Damaged));
-        };
+        let Some(header) = header else { return Ok(unmoved().then_some(Seen::Damaged)) };
         if header.is(OWNER) {
-            return Ok(Some(Seen::Nothing));
+            return Ok(unmoved().then_some(Seen::Nothing));
         }
         let out = with_value.then_some(&mut self.value);
         Ok(match ops::take(arena, place, slot, header, &mut self.scratch, out) {
@@ -567,7 +567,7 @@ fn range_page(arena: &Arena, range: &Range, visit: &mut Visit) -> Result<Page> {
         }
     };
     let mut kept: BinaryHeap<Kept> = BinaryHeap::new();
-    let mut more = false;
+    let (mut more, mut no_memory) = (false, false);
     let all = Scan { prefix: range.prefix, limit: u64::MAX, ..Scan::default() };
     let found = page(arena, &mut 0, &all, &mut |entry| {
         if (range.from, range.to).contains(entry.key) {
@@ -577,12 +577,19 @@ fn range_page(arena: &Arena, range: &Range, visit: &mut Visit) -> Result<Page> {
                 if is_full {
                     kept.pop();
                 }
+                if kept.try_reserve(1).is_err() {
+                    no_memory = true;
+                    return ControlFlow::Break(());
+                }
                 let (key, item) = (entry.key.to_vec(), entry.item);
                 kept.push(Kept { key, item, reverse: range.reverse });
             }
         }
         ControlFlow::Continue(())
     })?;
+    if no_memory {
+        return Err(Error::no_memory((kept.len() * size_of::<Kept>()) as u64));
+    }
     let mut page = Page { damaged: found.damaged, ..Page::default() };
     let mut value = Vec::new();
     let mut kept = kept.into_sorted_vec().into_iter().peekable();

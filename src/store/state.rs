@@ -5,8 +5,8 @@
 //! latch, frees it of a dead owner or opens the store alone makes the words agree with `super`
 //! first, so a death in between leaves the old or the new. This latch comes before those of stripes.
 
-use super::attach;
 use super::superblock::Superblock;
+use super::{attach, sweep};
 use crate::arena::{Arena, segment as row, word};
 use crate::error::Result;
 use crate::options::Config;
@@ -74,6 +74,10 @@ fn modes(config: &Config) -> u64 {
 /// Makes `meta` say what `super` says. Every step can be repeated.
 pub(super) fn publish(arena: &Arena, superblock: &Superblock) {
     let config = &superblock.config;
+    if config.evict && !arena.evicts() {
+        // First: whoever reads that it is a cache may evict at once.
+        sweep::begin_to_evict(arena);
+    }
     for (word, value) in [
         (word::MAX_TTL_MS, config.max_ttl_ms),
         (word::DEFAULT_TTL_MS, config.default_ttl_ms),

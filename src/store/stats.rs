@@ -100,7 +100,7 @@ pub(super) fn condition(arena: &Arena, asked: &Options) -> Condition {
     Condition {
         options_differ: asked.differs(&arena.config()),
         sync_failed: arena.check_sync().is_err(),
-        in_place: !arena.data.file().is_some_and(|data| arena.dir.has_lost("data", data)),
+        in_place: attach::lost(arena).is_none(),
     }
 }
 

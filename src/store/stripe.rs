@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::owner::{self, Standing};
 use super::{flush, growth, life, state};
-use crate::arena::{Arena, Count, slot, stripe, word};
+use crate::arena::{Arena, Count, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::key::Key;
@@ -123,14 +123,15 @@ impl<'a> Stripe<'a> {
 
     /// Did a process die in the middle of changing this key, and has nobody seen to it yet? The
     /// next taker of the latch finishes or drops the change, so until then what the index says
-    /// is not for good. `slot_at`: the slot where the key was found.
+    /// is not for good.
     #[inline(always)]
-    pub(super) fn is_left(arena: &Arena, hash: u64, slot_at: Option<u64>) -> bool {
-        Stripe::is_half_done(arena, hash) && is_left_half_done(arena, hash, slot_at)
+    pub(super) fn is_left(arena: &Arena, hash: u64) -> bool {
+        Stripe::is_half_done(arena, hash) && is_left_half_done(arena, hash)
     }
 
     /// Sees to what a dead process left half done in this stripe, for who looks at all of it.
     pub(super) fn settle(arena: &Arena, number: u64) -> Result<()> {
+        flush::see_to_left(arena)?;
         let redo = Redo::read(arena, number);
         match redo.is_armed() && redo.is_of_the_dead(arena) {
             true => Stripe::latch_number(arena, number).map(drop),
@@ -360,31 +361,28 @@ impl Redo {
     fn is_of_the_dead(&self, arena: &Arena) -> bool {
         let writer = self.writer();
         (writer as u64) < arena.geometry.slots
-            && (!arena.peers.alive(writer)
-                || arena.meta.load(arena.geometry.slot(writer) + slot::CLAIMED) != 0)
+            && (!arena.peers.alive(writer) || arena.is_claimed(writer))
     }
 
-    /// May it change what is known of a key with this hash, which is in this slot or in none?
-    fn concerns(&self, hash: u64, slot_at: Option<u64>) -> bool {
-        slot_at == Some(self.slot_at()) || Slot(self.new_slot).is_for(hash)
+    /// May it change what is known of a key with this hash?
+    fn concerns(&self, arena: &Arena, hash: u64) -> bool {
+        let old = arena.index.contains(self.slot_at(), 8).then(|| arena.index.load(self.slot_at()));
+        Slot(self.new_slot).is_for(hash) || old.is_some_and(|old| Slot(old).is_for(hash))
     }
 }
 
-/// A change of a living process is left to it: whoever read what was there before it was first.
-/// That it lives is asked after the look that is to be judged.
+/// A change of a living process is left to it: whoever reads what was there before it was first.
+/// One that is over when this returns is seen by the look that follows.
 #[cold]
-fn is_left_half_done(arena: &Arena, hash: u64, slot_at: Option<u64>) -> bool {
+fn is_left_half_done(arena: &Arena, hash: u64) -> bool {
     for _ in 0..HALF_DONE_SPINS {
         std::hint::spin_loop();
         if !Stripe::is_half_done(arena, hash) {
             return false;
         }
     }
-    let number = index::stripe_of(hash);
-    let redo = Redo::read(arena, number);
-    // Healed in the middle of this, it had to be seen.
-    let is_over = || Redo::read(arena, number).word != redo.word;
-    redo.is_armed() && redo.concerns(hash, slot_at) && (redo.is_of_the_dead(arena) || is_over())
+    let redo = Redo::read(arena, index::stripe_of(hash));
+    redo.is_armed() && redo.concerns(arena, hash) && redo.is_of_the_dead(arena)
 }
 
 /// The stripe at `at` of `meta`, which is latched, has no table that could be: it is let go of.

@@ -22,6 +22,7 @@ use crate::key::HashKind;
 use crate::options::{Config, Sync};
 use crate::sys::dir::Dir;
 use crate::sys::disk::{Disk, FileKind};
+use crate::sys::fault;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"holdfast");
 /// A higher major number is another format.
@@ -31,6 +32,8 @@ pub(crate) const MINOR: u16 = 1;
 const COPY: usize = 4096;
 const NEW: &str = "super.new";
 const CRC_AT: usize = 0x1f8;
+/// Bytes of a copy that have a meaning, or will have.
+const USED: usize = 512;
 
 /// Everything in `super`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,9 @@ pub(crate) struct Superblock {
     pub(crate) flush_seq: u64,
     /// When everything is to be flushed, unix ms of store time; 0 = it is not.
     pub(crate) flush_at_ms: u64,
+    /// The bytes that it was read from. What is not known here goes back as it was: another minor
+    /// version may mean something by it.
+    pub(crate) read: [u8; USED],
 }
 
 /// Of this machine.
@@ -77,16 +83,21 @@ impl Superblock {
             made: false,
             flush_seq: 0,
             flush_at_ms: 0,
+            read: [0; USED],
         })
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut b = vec![0; COPY];
+        b[..USED].copy_from_slice(&self.read);
+        // The newest of those who ever wrote it.
+        let minor = fault::minor(MINOR).max((get(&b, 0x018) >> 16) as u16);
         let (c, g) = (&self.config, &self.geometry);
         put(&mut b, 0x000, MAGIC);
         put(&mut b, 0x008, self.id[0]);
         put(&mut b, 0x010, self.id[1]);
-        put(&mut b, 0x018, MAJOR as u64 | (MINOR as u64) << 16);
+        b[0x018..0x01a].copy_from_slice(&MAJOR.to_le_bytes());
+        b[0x01a..0x01c].copy_from_slice(&minor.to_le_bytes());
         b[0x030..0x034].copy_from_slice(&[
             c.sync as u8,
             c.hash as u8,
@@ -125,9 +136,8 @@ impl Superblock {
             return Err(wrong("is damaged".into()));
         }
         let (major, minor) = (get(b, 0x18) as u16, (get(b, 0x18) >> 16) as u16);
-        let (compat, ro_compat) = (get(b, 0x20) as u32, (get(b, 0x20) >> 32) as u32);
-        let incompat = get(b, 0x28) as u32;
-        let _ = compat;
+        // `compat`, the lower half of the first of these words, may say what it likes.
+        let (ro_compat, incompat) = ((get(b, 0x20) >> 32) as u32, get(b, 0x28) as u32);
         if major != MAJOR || incompat != 0 || ro_compat != 0 {
             return Err(wrong(format!(
                 "has format {major}.{minor} (features {incompat:#x}/{ro_compat:#x}); this library \
@@ -184,6 +194,7 @@ impl Superblock {
             made: get(b, 0xa8) == 1,
             flush_seq: get(b, 0xc0),
             flush_at_ms: get(b, 0xc8),
+            read: std::array::from_fn(|i| b[i]),
         })
     }
 

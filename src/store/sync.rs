@@ -9,6 +9,7 @@
 //! their next writes, and from then on two groups would take turns, each in half of the rounds. So
 //! it lets as many arrive as were here before, for a part of the time that a sync takes at most.
 
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -21,10 +22,12 @@ use crate::sys::{clock, futex};
 const GATHER_MAX: Duration = Duration::from_millis(1);
 /// How long a waiter depends on a leader, if it is not known how long syncs take.
 const PATIENCE: Duration = Duration::from_millis(4);
+/// It depends on all leaders together for so many times that.
+const LEADERS: u32 = 4;
 
 /// The round that will cover everything published until now.
 pub(super) fn next_round(arena: &Arena) -> u64 {
-    arena.meta.load(word::ROUND_STARTED) + 1
+    arena.meta.load(word::ROUND_STARTED).saturating_add(1)
 }
 
 pub(super) fn is_done(arena: &Arena, round: u64) -> bool {
@@ -38,14 +41,22 @@ pub(super) fn round(arena: &Arena) -> Result<()> {
     outcome
 }
 
-/// The round itself: its number, and how it ended.
+/// The round itself: its number, and how it ended. Within a process one after the other, see
+/// [`Syncing`](crate::sys::disk::Syncing): what one of them is told, the next one knows.
 fn run(arena: &Arena) -> Result<(u64, Result<()>)> {
+    match arena.data.file() {
+        Some(file) => arena.syncing.alone(file, |file| run_alone(arena, Some(file))),
+        None => run_alone(arena, None),
+    }
+}
+
+fn run_alone(arena: &Arena, file: Option<&File>) -> Result<(u64, Result<()>)> {
     arena.check_sync()?;
     let arrived = arena.meta.load(word::SYNC_ARRIVED);
     let then = arena.meta.swap(word::SYNC_ARRIVED_THEN, arrived);
     arena.meta.store(word::SYNC_COVERED, arrived.wrapping_sub(then));
-    let number = arena.meta.add(word::ROUND_STARTED, 1) + 1;
-    let Some(file) = arena.data.file() else { return Ok((number, Ok(()))) };
+    let number = arena.meta.add(word::ROUND_STARTED, 1).wrapping_add(1);
+    let Some(file) = file else { return Ok((number, Ok(()))) };
     let begun = Instant::now();
     let done = arena.disk.sync(FileKind::Data, file);
     let took = begun.elapsed();
@@ -83,7 +94,7 @@ fn announce(arena: &Arena, number: u64, failed: bool) {
     cell.fetch_add(1, Ordering::Release);
     let over = kind(number) | kind(number.wrapping_sub(1));
     futex::wake_those(cell, i32::MAX, if failed { u32::MAX } else { over });
-    futex::wake_those(cell, 1, kind(number + 1));
+    futex::wake_those(cell, 1, kind(number.wrapping_add(1)));
 }
 
 /// How long syncs take, as far as anybody knows.
@@ -95,8 +106,9 @@ fn usual(arena: &Arena) -> Duration {
 pub(super) fn wait_durable(arena: &Arena) -> Result<()> {
     let mine = next_round(arena);
     // Names this wait, so that nobody gives up a lead that another has taken over.
-    let me = arena.meta.add(word::SYNC_ARRIVED, 1) + 1;
+    let me = arena.meta.add(word::SYNC_ARRIVED, 1).wrapping_add(1);
     let mut patience = PATIENCE.max(2 * usual(arena));
+    let (begun, most) = (Instant::now(), LEADERS * patience);
     loop {
         let cell = arena.meta.cell(word::SYNC_FUTEX);
         let seen = cell.load(Ordering::Acquire);
@@ -109,14 +121,18 @@ pub(super) fn wait_durable(arena: &Arena) -> Result<()> {
         if leader != 0 {
             let asleep = Instant::now();
             futex::wait_for(cell, seen, patience, kind(mine));
-            // A leader that takes longer than syncs do is not depended on.
-            if asleep.elapsed() < patience || is_done(arena, mine) {
+            // A leader that takes longer than syncs do is not depended on, nor are many one after the
+            // other: if the numbers of rounds are damaged none of theirs is ever this one.
+            let soon = asleep.elapsed() < patience && begun.elapsed() < most;
+            if soon || is_done(arena, mine) {
                 continue;
             }
             patience = (patience * 2).min(Duration::from_secs(1));
         }
         if arena.meta.cas(word::SYNC_LEADER, leader, me).is_ok() {
+            // A round that began after the call covers it, whatever its number.
             lead(arena, me, mine)?;
+            return arena.check_sync();
         }
     }
 }

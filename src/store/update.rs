@@ -187,8 +187,13 @@ pub(super) fn far(
         let known = ops::read(arena, key, &mut old)?;
         let step = compute(known.as_ref().map(|known| (&old[..], known)));
         let stored = match (step, &known) {
-            (Update::Keep, Some(known)) => return Ok((Stored::Done(known.item.version), false)),
-            (Update::Keep, None) => return Ok((Stored::Missing, false)),
+            (Update::Keep, known) => {
+                // Nothing is written, and whoever lost his lock is to learn that all the same.
+                let kept =
+                    known.as_ref().map_or(Stored::Missing, |it| Stored::Done(it.item.version));
+                let holds = ops::pass_fence(arena, key, held)?.is_some();
+                return Ok((if holds { kept } else { Stored::Lost }, false));
+            }
             (Update::Delete, known) => {
                 // No record has the number 0: what came meanwhile stays, and is looked at.
                 let which = Doomed::Seq(known.as_ref().map_or(0, |known| known.seq));
@@ -250,7 +255,7 @@ pub fn number(bytes: &[u8]) -> Option<u64> {
 
 fn joined(first: &[u8], second: &[u8]) -> Result<Vec<u8>> {
     let (mut both, len) = (Vec::new(), first.len() + second.len());
-    both.try_reserve_exact(len).map_err(|_| Error::NoMemory(len as u64))?;
+    both.try_reserve_exact(len).map_err(|_| Error::no_memory(len as u64))?;
     both.extend_from_slice(first);
     both.extend_from_slice(second);
     Ok(both)

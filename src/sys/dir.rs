@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
 
 use crate::error::{Error, Result};
+use crate::limits::OPEN_TRIES;
 
 /// An open, checked directory.
 pub(crate) struct Dir {
@@ -150,23 +151,25 @@ impl Dir {
     }
 
     /// Is what lies at the path still this directory, with this file in it?
-    pub(crate) fn still_holds(&self, name: &str, file: &File) -> bool {
-        let same = |a: &Stat, b: &Stat| a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-        let (Ok(here), Ok(there)) = (fs::fstat(file), fs::stat(self.path.join(name).as_path()))
-        else {
-            return false;
-        };
-        same(&here, &there)
+    pub(crate) fn still_holds(&self, name: &str, file: &File) -> Result<bool> {
+        use rustix::io::Errno;
+        let failed = |e| self.failed("looking at", name, e);
+        let here = fs::fstat(file).map_err(failed)?;
+        match fs::stat(self.path.join(name).as_path()) {
+            Ok(there) => Ok((here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(e) => Err(failed(e)),
+        }
     }
 
-    /// Does nothing, or another file, lie at the path of this file of ours? What cannot be looked at
-    /// is not known to be gone.
-    pub(crate) fn has_lost(&self, name: &str, file: &File) -> bool {
+    /// Does nothing, or another file, lie at the path of a file of ours? What cannot be looked at is
+    /// not known to be gone.
+    pub(crate) fn has_lost(&self, name: &str, ours: (u64, u64)) -> bool {
         use rustix::io::Errno;
-        match (fs::fstat(file), fs::stat(self.path.join(name).as_path())) {
-            (Ok(here), Ok(there)) => (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino),
-            (_, Err(Errno::NOENT | Errno::NOTDIR)) => true,
-            _ => false,
+        match fs::stat(self.path.join(name).as_path()) {
+            Ok(there) => (there.st_dev, there.st_ino) != ours,
+            Err(Errno::NOENT | Errno::NOTDIR) => true,
+            Err(_) => false,
         }
     }
 
@@ -184,10 +187,22 @@ impl Dir {
         self.open_for(name, OFlags::RDONLY)
     }
 
+    /// Once more when another file took the name between its opening and the look at it, as that
+    /// of `super` is taken whenever an option changes or all is flushed.
     fn open_for(&self, name: &str, access: OFlags) -> Result<Option<File>> {
+        for _ in 0..OPEN_TRIES {
+            let Some(file) = self.open_unchecked(name, access)? else { return Ok(None) };
+            if let Some(file) = self.checked(name, file)? {
+                return Ok(Some(file));
+            }
+        }
+        Err(Error::Refused { path: self.join(name), why: "is replaced again and again".into() })
+    }
+
+    fn open_unchecked(&self, name: &str, access: OFlags) -> Result<Option<File>> {
         let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         match fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => self.checked(name, File::from(fd)).map(Some),
+            Ok(fd) => Ok(Some(File::from(fd))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(rustix::io::Errno::LOOP) => Err(Error::Refused {
                 path: self.join(name),
@@ -262,14 +277,20 @@ impl Dir {
     /// Makes creations and renames in the directory survive a power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         super::fault::step();
-        fs::fsync(&self.fd).map_err(|e| self.failed("syncing", "", e))
+        fs::fsync(&self.fd).map_err(|e| self.failed("syncing", "", e))?;
+        super::fault::directory_synced();
+        Ok(())
     }
 
-    fn checked(&self, name: &str, file: File) -> Result<File> {
+    /// `None`: the file has no name any more.
+    fn checked(&self, name: &str, file: File) -> Result<Option<File>> {
         let stat = fs::fstat(&file).map_err(|e| self.failed("looking at", name, e))?;
         let refused = |why: String| Err(Error::Refused { path: self.join(name), why });
         if fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::RegularFile {
             return refused("is not a plain file".into());
+        }
+        if stat.st_nlink == 0 {
+            return Ok(None);
         }
         if stat.st_nlink != 1 {
             return refused(format!(
@@ -294,7 +315,7 @@ impl Dir {
                 self.join(name).display()
             ));
         }
-        Ok(file)
+        Ok(Some(file))
     }
 }
 
@@ -402,10 +423,16 @@ pub(crate) fn boot_id() -> Result<[u64; 2]> {
     Ok([(value >> 64) as u64, value as u64])
 }
 
-/// The number of this process's time namespace; 0 where there are none.
-pub(crate) fn time_namespace() -> u64 {
+/// The number of this process's time namespace; 0 where there are none. Not known is not none: the
+/// store's would no longer match anybody's.
+pub(crate) fn time_namespace() -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self/ns/time").map_or(0, |m| m.ino())
+    let path = "/proc/self/ns/time";
+    match std::fs::metadata(path) {
+        Ok(it) => Ok(it.ino()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(Error::io(format!("looking at {path}"), e)),
+    }
 }
 
 /// The number of this process's PID namespace, for messages only.
@@ -414,9 +441,34 @@ pub(crate) fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |m| m.ino())
 }
 
-/// Inode of an open file.
-pub(crate) fn inode(file: &File) -> u64 {
-    fs::fstat(file.as_fd()).map_or(0, |s| s.st_ino)
+/// Device and inode of an open file, called `name`.
+pub(crate) fn identity(file: &File, name: &Path) -> Result<(u64, u64)> {
+    let failed = |e: rustix::io::Errno| Error::io(format!("looking at {}", name.display()), e);
+    fs::fstat(file.as_fd()).map(|s| (s.st_dev, s.st_ino)).map_err(failed)
+}
+
+// A filesystem that shuts down (a disk that went away, xfs after an error) and is mounted again on
+// the same boot has what its disk had, and not what its page cache had. The kernel tells neither of
+// the two mounts from the other, but it keeps a hint for the lifetime of a file's data with the inode,
+// in memory alone: a file whose hint is gone has been out of memory since. (fcntl(2), F_SET_RW_HINT.)
+const GET_HINT: libc::c_int = 1024 + 11;
+const SET_HINT: libc::c_int = 1024 + 12;
+const SHORT_LIVED: u64 = 2;
+
+/// Asks the kernel to remember this file for as long as it has it in memory; false where it does
+/// not do that.
+pub(crate) fn remember(file: &File) -> bool {
+    let hint = SHORT_LIVED;
+    // SAFETY: passes one number that lives through the call.
+    let set = unsafe { libc::fcntl(file.as_raw_fd(), SET_HINT, &hint) } == 0;
+    set && is_remembered(file)
+}
+
+/// Is it still the one that was remembered?
+pub(crate) fn is_remembered(file: &File) -> bool {
+    let mut hint = 0_u64;
+    // SAFETY: as above; the kernel writes the answer into it.
+    (unsafe { libc::fcntl(file.as_raw_fd(), GET_HINT, &mut hint) }) == 0 && hint == SHORT_LIVED
 }
 
 impl AsRawFd for Dir {

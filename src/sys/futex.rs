@@ -42,7 +42,7 @@ pub(crate) fn wait_for(word: &AtomicU32, seen: u32, limit: Duration, kinds: u32)
 
 /// Wakes up to `count` of those who wait for one of these kinds.
 pub(crate) fn wake_those(word: &AtomicU32, count: i32, kinds: u32) {
-    fault::step();
+    fault::unfailing_step();
     let (no_time, no_word) = (std::ptr::null::<libc::timespec>(), std::ptr::null::<u32>());
     // SAFETY: as in `wait`.
     unsafe {
@@ -60,7 +60,7 @@ pub(crate) fn wake_those(word: &AtomicU32, count: i32, kinds: u32) {
 
 /// Wakes up to `count` sleepers.
 pub(crate) fn wake(word: &AtomicU32, count: i32) {
-    fault::step();
+    fault::unfailing_step();
     // SAFETY: as in `wait`.
     unsafe {
         libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count);

@@ -33,7 +33,7 @@ pub(crate) fn owner(cell: &AtomicU32) -> Option<u32> {
 /// Takes the latch if it is free right now.
 #[inline]
 pub(crate) fn try_acquire(cell: &AtomicU32, me: u32) -> bool {
-    fault::step();
+    fault::unfailing_step();
     cell.compare_exchange(0, me + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
@@ -53,7 +53,7 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
             let seen = cell.load(Ordering::Relaxed);
             // With other sleepers about, the bit stays set so that the release wakes them too.
             if seen & !WAITERS == 0 {
-                fault::step();
+                fault::unfailing_step();
                 let mine = (me + 1) | (seen & WAITERS);
                 if cell.compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                     return Some(Taken::Free);
@@ -70,7 +70,7 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
         watched = owner;
         if let Some(slot) = suspect
             && peers.steal(slot, || {
-                fault::step();
+                fault::unfailing_step();
                 let mine = (me + 1) | (seen & WAITERS);
                 cell.compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed).is_ok()
             })
@@ -98,7 +98,7 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
 /// between the two sleeps its millisecond out instead of being woken.
 #[inline]
 pub(crate) fn release(cell: &AtomicU32) {
-    fault::step();
+    fault::unfailing_step();
     let waited_for = cell.load(Ordering::Relaxed) & WAITERS != 0;
     cell.store(0, Ordering::Release);
     if waited_for {

@@ -233,7 +233,7 @@ impl Map {
             at.is_multiple_of(8) && self.contains(at, len as u64),
             "{len} bytes at {at:#x} are outside the mapping"
         );
-        out.try_reserve(len).map_err(|_| Error::NoMemory(len as u64))?;
+        out.try_reserve(len).map_err(|_| Error::no_memory(len as u64))?;
         // SAFETY: source range checked; the vector has room for `len` more bytes, all of which
         // `copy_out` initialises before the length says so.
         unsafe {
@@ -279,6 +279,14 @@ impl Map {
             Some(libc::EFAULT) => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
             _ => Err(error),
         }
+    }
+
+    /// Every page counts as written anew: after a failed sync the kernel holds pages for clean that
+    /// the disk never got.
+    pub(crate) fn redirty(&self) {
+        (0..self.usable() & !7).step_by(4096).for_each(|at| {
+            self.add(at, 0);
+        });
     }
 
     /// Bytes on disk, holes left out.

@@ -5,6 +5,9 @@
 //! death. Byte 0 is held shared by everyone attached and exclusively by whoever creates, recovers
 //! or closes for good; byte `1 + slot` belongs to process slot `slot`.
 //!
+//! A life is an exclusive lock. A thief takes a dead owner's byte as a shared one: that keeps a new
+//! process from claiming it, and nobody takes it for a sign of life.
+//!
 //! OFD locks do not exclude the threads of one process from each other, and locks taken through
 //! one descriptor never conflict with each other, so probes and thefts use a second descriptor and
 //! an in-process mutex.
@@ -12,6 +15,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::fork;
@@ -83,17 +87,26 @@ impl Drop for AttachGuard {
     }
 }
 
-fn identity(fd: RawFd) -> Option<(u64, u64)> {
+fn identity(fd: RawFd) -> io::Result<(u64, u64)> {
     // SAFETY: a stat buffer of our own; any descriptor number is allowed.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: as above.
-    (unsafe { libc::fstat(fd, &mut stat) } == 0).then_some((stat.st_dev, stat.st_ino))
+    match unsafe { libc::fstat(fd, &mut stat) } {
+        0 => Ok((stat.st_dev, stat.st_ino)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 impl Descriptors {
+    /// One that cannot be looked at is ours until the kernel says that it is closed: if it stayed
+    /// open, its locks would keep everybody out.
     fn ours(&self, fd: RawFd) -> bool {
         let known = (self.dev.load(Ordering::Relaxed), self.ino.load(Ordering::Relaxed));
-        fd >= 0 && identity(fd) == Some(known)
+        fd >= 0
+            && match identity(fd) {
+                Ok(found) => found == known,
+                Err(e) => e.raw_os_error() != Some(libc::EBADF),
+            }
     }
 
     /// Closes both, unless the host process closed them before and reused the numbers.
@@ -146,15 +159,20 @@ fn set(fd: RawFd, byte: u64, kind: Kind) -> io::Result<bool> {
     }
 }
 
-/// Would an exclusive lock be refused? (Somebody else's descriptor holds the byte.)
+/// Does somebody else's descriptor hold the byte for life? Only then would a shared lock be refused.
 fn held(fd: RawFd, byte: u64) -> io::Result<bool> {
-    let mut lock = flock(byte, Kind::Exclusive);
+    let mut lock = flock(byte, Kind::Shared);
     // SAFETY: as in `set`; the kernel writes the answer into it.
     if unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &mut lock) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(lock.l_type != libc::F_UNLCK as i16)
 }
+
+/// In a generation: what lies at the store's path may no longer be what this process has open.
+const DOUBTED: u64 = 1 << 63;
+/// The same process gave up its life to begin another, and has not got it yet.
+const DETACHED: u64 = 1 << 62;
 
 /// This process among the others that have the store attached.
 pub(crate) struct Peers {
@@ -164,10 +182,12 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Takes over two descriptors of the file `lock`, opened apart from each other.
-    pub(crate) fn new(life: File, probe: File) -> Result<Peers> {
+    /// Takes over two descriptors of the file `lock`, opened apart from each other; `shown` is its
+    /// path, for messages.
+    pub(crate) fn new(life: File, probe: File, shown: &Path) -> Result<Peers> {
         fork::prepare()?;
-        let (dev, ino) = identity(life.as_raw_fd()).unwrap_or_default();
+        let (dev, ino) = identity(life.as_raw_fd())
+            .map_err(|e| Error::io(format!("looking at {}", shown.display()), e))?;
         for (entry, cell) in TABLE.iter().enumerate() {
             if cell.used.compare_exchange(0, 2, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 cell.dev.store(dev, Ordering::Relaxed);
@@ -205,17 +225,49 @@ impl Peers {
         self.generation.load(Ordering::Relaxed) == fork::generation()
     }
 
-    /// In a child: fresh descriptors in place of the parent's; a slot is to be claimed next, and
-    /// [`Peers::settle`] ends the matter. Until then every operation comes here again.
-    pub(crate) fn renew(&self, life: File, probe: File) {
+    /// The same, in doubt or not.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.generation.load(Ordering::Relaxed) & !(DOUBTED | DETACHED) == fork::generation()
+    }
+
+    /// Has this process no life until it attaches anew?
+    pub(crate) fn is_detached(&self) -> bool {
+        self.generation.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
+    /// From now on every operation looks first whether the store is where it was.
+    pub(crate) fn doubt(&self) {
+        self.generation.fetch_or(DOUBTED, Ordering::AcqRel);
+    }
+
+    /// Device and inode of the file `lock` that this process holds.
+    pub(crate) fn lock_identity(&self) -> (u64, u64) {
         let entry = &TABLE[self.entry];
+        (entry.dev.load(Ordering::Relaxed), entry.ino.load(Ordering::Relaxed))
+    }
+
+    /// In a child, or after the host closed them: fresh descriptors in place of the old ones; a slot
+    /// is to be claimed next, and [`Peers::settle`] ends the matter. Until then every operation comes
+    /// here again. False: they are of another file.
+    pub(crate) fn renew(&self, life: File, probe: File) -> io::Result<bool> {
+        let entry = &TABLE[self.entry];
+        for file in [&life, &probe] {
+            if identity(file.as_raw_fd())? != self.lock_identity() {
+                return Ok(false);
+            }
+        }
+        match self.is_of_this_process() {
+            // Threads that are in the middle of something keep the number that they began with.
+            true => drop(self.generation.fetch_or(DETACHED, Ordering::AcqRel)),
+            false => self.slot.store(u32::MAX, Ordering::Release),
+        }
         entry.close();
         entry.life.store(life.into_raw_fd(), Ordering::Release);
         entry.probe.store(probe.into_raw_fd(), Ordering::Release);
-        self.slot.store(u32::MAX, Ordering::Release);
+        Ok(true)
     }
 
-    /// The slot is claimed: this process is the one that attached.
+    /// The slot is claimed, or the doubt is over: this process is the one that attached.
     pub(crate) fn settle(&self) {
         self.generation.store(fork::generation(), Ordering::Release);
     }
@@ -225,7 +277,8 @@ impl Peers {
         let entry = &TABLE[self.entry];
         entry.ours(self.life())
             && entry.ours(self.probe())
-            && held(self.probe(), 1 + self.slot() as u64).unwrap_or(false)
+            // What cannot be asked is no reason to give up the life that there is.
+            && held(self.probe(), 1 + self.slot() as u64).unwrap_or(true)
     }
 
     /// Is nobody else attached? Then nobody can attach until [`Peers::share`].
@@ -248,25 +301,26 @@ impl Peers {
         set(self.life(), 0, Kind::None).map(drop)
     }
 
-    /// Claims a free slot, looking from `hint` on. `about` is told of each attempt before it is
-    /// made, and of one that failed.
+    /// Claims a free slot, looking from `hint` on. `seen` is asked before each look at a slot, and
+    /// what it gave is told to `about` before an attempt is made.
     pub(crate) fn claim(
         &self,
         hint: u32,
         slots: u32,
-        about: impl Fn(u32, bool),
+        seen: impl Fn(u32) -> u64,
+        about: impl Fn(u32, u64),
     ) -> io::Result<Option<u32>> {
         for i in 0..slots {
             let slot = (hint.wrapping_add(i)) % slots;
+            let before = seen(slot);
             if held(self.probe(), 1 + slot as u64)? {
                 continue;
             }
-            about(slot, true);
+            about(slot, before);
             if set(self.life(), 1 + slot as u64, Kind::Exclusive)? {
                 self.slot.store(slot, Ordering::Release);
                 return Ok(Some(slot));
             }
-            about(slot, false);
         }
         Ok(None)
     }
@@ -283,7 +337,7 @@ impl Peers {
         }
         THEFT.close();
         let byte = 1 + slot as u64;
-        let taken = set(self.probe(), byte, Kind::Exclusive).unwrap_or(false) && {
+        let taken = set(self.probe(), byte, Kind::Shared).unwrap_or(false) && {
             let taken = take();
             let _ = set(self.probe(), byte, Kind::None);
             taken
@@ -308,21 +362,29 @@ mod tests {
     fn peers(path: &std::path::Path) -> Peers {
         let open =
             || File::options().read(true).write(true).create(true).truncate(false).open(path);
-        Peers::new(open().unwrap(), open().unwrap()).unwrap()
+        Peers::new(open().unwrap(), open().unwrap(), path).unwrap()
     }
 
     #[test]
     fn a_slot_is_held_until_its_process_lets_go() {
         let dir = std::env::temp_dir().join(format!("holdfast-peers-{}", std::process::id()));
         let (a, b) = (peers(&dir), peers(&dir));
-        assert_eq!(a.claim(3, 8, |_, _| {}).unwrap(), Some(3));
-        assert_eq!(b.claim(3, 8, |_, _| {}).unwrap(), Some(4));
+        assert_eq!(a.claim(3, 8, |_| 0, |_, _| {}).unwrap(), Some(3));
+        assert_eq!(b.claim(3, 8, |_| 0, |_, _| {}).unwrap(), Some(4));
         assert!(b.alive(3) && a.alive(4) && !a.alive(5));
         assert!(a.intact());
         assert!(!b.steal(3, || true), "the living are not robbed");
         drop(a);
         assert!(!b.alive(3));
-        assert!(b.steal(3, || true));
+        let c = peers(&dir);
+        let (mut alive, mut claimed) = (true, None);
+        assert!(b.steal(3, || {
+            alive = c.alive(3);
+            claimed = c.claim(3, 4, |_| 0, |_, _| {}).unwrap();
+            true
+        }));
+        assert!(!alive, "who takes what a dead process left is not that process");
+        assert_eq!(claimed, Some(0), "its slot is nobody's meanwhile");
         std::fs::remove_file(dir).unwrap();
     }
 

@@ -17,6 +17,27 @@ fn put(store: &Store, key: &[u8], value: &[u8], expect: Expect) -> Stored {
     store.put(key, value, 0, Ttl::Never, expect, None).unwrap()
 }
 
+/// A long value is read and computed without a latch. What was to be kept was reported as kept, and
+/// what was missing as missing, to a caller whose lease somebody had broken meanwhile.
+#[test]
+fn an_update_that_keeps_a_long_value_says_that_the_lock_is_lost() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    store.set(b"k", &[7; 300_000], 0, Ttl::Never).unwrap();
+    let lease = Wait { lease: Some(Duration::from_millis(1)), ..Wait::default() };
+    let Acquired::Held(mine) = store.lock(b"k", 1, &lease).unwrap() else { panic!("it is free") };
+    let steal = || match store.lock(b"k", 2, &Wait::default()) {
+        Ok(Acquired::Held(_)) => {}
+        other => panic!("a lease that is over: {other:?}"),
+    };
+    let done = store.update(b"k", Some(&mine), false, &mut |present| {
+        assert_eq!(present.map(|(value, _)| value.len()), Some(300_000));
+        std::thread::scope(|scope| scope.spawn(steal).join()).expect("no panic");
+        Update::Keep
+    });
+    assert_eq!(done.unwrap(), Stored::Lost);
+}
+
 #[test]
 fn values_of_every_size_come_back_exactly() {
     let dir = dir();

@@ -1,12 +1,25 @@
 //! What the tests share: stores in temporary directories, a clock that is moved by hand, random
 //! numbers that can be had again, and processes that are made to die.
 
+pub mod clients;
+mod device;
 mod disk;
+pub mod history;
 pub mod killing;
+pub mod layout;
+pub mod linear;
+#[cfg(test)]
+mod linear_tests;
 pub mod measure;
 mod mount;
 pub mod process;
 mod random;
+mod signed;
+pub mod single_step;
+pub mod specimen;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod tracer;
+pub mod wire;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -15,9 +28,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast::{Clock, Mark, Options, Store, Ttl, Update};
 
-pub use disk::{CutDisk, Luck};
+pub use device::Device;
+pub use disk::{CutDisk, Images, Luck, SECTOR};
 pub use mount::Mount;
 pub use random::{Rng, content, seed, size};
+pub use signed::{signature, signed};
 
 /// A private directory that goes away with the value.
 pub fn dir() -> tempfile::TempDir {

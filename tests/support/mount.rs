@@ -1,12 +1,13 @@
 //! Filesystems that are full or read-only when a test wants them to be.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::dir;
 
-/// A small filesystem in memory; gone with the value.
+/// A small filesystem; gone with the value.
 pub struct Mount(tempfile::TempDir);
 
 impl Mount {
@@ -27,6 +28,29 @@ impl Mount {
         }
         println!("SKIPPED: cannot mount a tmpfs here (this needs root)");
         None
+    }
+
+    /// An ext4 on a loop device. `None` without the right to mount it or the tools to make it.
+    pub fn ext4(mib: u64) -> Option<Mount> {
+        let (dir, image) = (dir(), dir());
+        let file = image.path().join("image");
+        File::create(&file).and_then(|it| it.set_len(mib << 20)).expect("an image");
+        let run = |program: &str, arguments: &[&str], last: &Path| {
+            let done = Command::new(program).args(arguments).arg(&file).arg(last).output();
+            done.is_ok_and(|done| done.status.success())
+        };
+        let made = Command::new("mkfs.ext4").args(["-qF", "-m", "0"]).arg(&file).output();
+        let made = made.is_ok_and(|done| done.status.success());
+        if !made || !run("mount", &["-o", "loop"], dir.path()) {
+            println!(
+                "SKIPPED: cannot make and mount an ext4 here (root, mkfs.ext4, a loop device)"
+            );
+            return None;
+        }
+        // The image lives on, nameless, as long as it is mounted.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(dir.path(), private).expect("chmod");
+        Some(Mount(dir))
     }
 
     /// Changes its size or makes it read-only.

@@ -1,7 +1,7 @@
 //! Processes made by fork, watched, stopped and killed; only ever those that were made here.
 
 use std::io::{Read, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,34 +26,77 @@ impl Pid {
         unsafe { libc::kill(self.0, signal) };
     }
 
+    /// How it ended, if it did.
+    pub fn ended(self) -> Option<Ended> {
+        let mut status = 0;
+        // SAFETY: writes one integer of ours.
+        match unsafe { libc::waitpid(self.0, &mut status, libc::WNOHANG) } {
+            0 => None,
+            -1 => panic!("waiting for {}: {}", self.0, std::io::Error::last_os_error()),
+            _ if libc::WIFSIGNALED(status) => Some(Ended::Signal(libc::WTERMSIG(status))),
+            _ => Some(Ended::Exit(libc::WEXITSTATUS(status))),
+        }
+    }
+
     /// Waits until it ends; after `limit` it is killed.
     pub fn wait(self, limit: Duration) -> Ended {
         let start = Instant::now();
         loop {
-            let mut status = 0;
-            // SAFETY: writes one integer of ours.
-            match unsafe { libc::waitpid(self.0, &mut status, libc::WNOHANG) } {
-                0 if start.elapsed() > limit => {
+            match self.ended() {
+                Some(ended) => return ended,
+                None if start.elapsed() > limit => {
                     self.signal(libc::SIGKILL);
-                    // SAFETY: as above.
-                    unsafe { libc::waitpid(self.0, &mut status, 0) };
+                    self.reap();
                     return Ended::Stuck;
                 }
-                0 if start.elapsed() < Duration::from_millis(2) => std::thread::yield_now(),
-                0 => std::thread::sleep(Duration::from_micros(300)),
-                -1 => panic!("waiting for {}: {}", self.0, std::io::Error::last_os_error()),
-                _ if libc::WIFSIGNALED(status) => return Ended::Signal(libc::WTERMSIG(status)),
-                _ => return Ended::Exit(libc::WEXITSTATUS(status)),
+                None if start.elapsed() < Duration::from_millis(2) => std::thread::yield_now(),
+                None => std::thread::sleep(Duration::from_micros(300)),
             }
         }
     }
 }
 
 impl Pid {
+    /// Waits until it ends, or so long.
+    pub fn wait_a_while(self, limit: Duration) -> Option<Ended> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            let mut status = 0;
+            // SAFETY: writes one integer of ours.
+            match unsafe { libc::waitpid(self.0, &mut status, libc::WNOHANG) } {
+                0 => std::thread::sleep(Duration::from_millis(1)),
+                -1 => panic!("waiting for {}: {}", self.0, std::io::Error::last_os_error()),
+                _ if libc::WIFSIGNALED(status) => {
+                    return Some(Ended::Signal(libc::WTERMSIG(status)));
+                }
+                _ => return Some(Ended::Exit(libc::WEXITSTATUS(status))),
+            }
+        }
+        None
+    }
+
     /// Waits for one that is about to end, if it is ours to wait for.
     fn reap(self) {
         // SAFETY: the status is not asked for.
         unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+    }
+}
+
+/// Returns as soon as one of these has ended, or after `limit`, which is in milliseconds at least.
+pub fn until_one_ends(these: &[Pid], limit: Duration) {
+    // SAFETY: makes a descriptor that belongs to nobody else, of a process that was not waited for.
+    let open = |pid: &Pid| unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid.0, 0) as i32;
+        assert!(fd >= 0, "pidfd_open: {}", std::io::Error::last_os_error());
+        OwnedFd::from_raw_fd(fd)
+    };
+    let ends: Vec<OwnedFd> = these.iter().map(open).collect();
+    let watch =
+        |fd: &OwnedFd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut watched: Vec<libc::pollfd> = ends.iter().map(watch).collect();
+    // SAFETY: the list is as long as said. Whatever ends the wait, the caller looks for himself.
+    unsafe {
+        libc::poll(watched.as_mut_ptr(), watched.len() as u64, limit.as_millis() as i32);
     }
 }
 

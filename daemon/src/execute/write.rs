@@ -15,7 +15,7 @@ use crate::stats::{Prefixed, record_bytes};
 fn joined(first: &[u8], second: &[u8]) -> Result<Vec<u8>, Error> {
     let len = first.len().saturating_add(second.len());
     let mut both = Vec::new();
-    both.try_reserve_exact(len).map_err(|_| Error::NoMemory(len as u64))?;
+    both.try_reserve_exact(len).map_err(|_| Error::no_memory(len as u64))?;
     both.extend_from_slice(first);
     both.extend_from_slice(second);
     Ok(both)

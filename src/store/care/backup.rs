@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::copy::{self, Destination, Manifest, sum_of, write_image};
 use super::pin::{Gives, Pin};
-use super::{Amount, Look, Meter, Progress, expiry_now, is_named, look, source, value_holds};
+use super::{Amount, Look, Meter, Progress, expiry_now, is_named, look, room, source, value_holds};
 use crate::arena::{Arena, lane};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, push, reserve};
 use crate::limits::{BACKUP_TRIES, COPY_STEP, LINE};
 use crate::log::record::{self, EXPIRY_AT, FOR_EVER, Header, OWNER, RUN, TOMBSTONE};
 use crate::log::segment::{self, DRAINED, FREE, State, ZEROED};
@@ -135,7 +135,8 @@ impl<'a> Copy<'a> {
         let mut superblock = read_super(arena)?;
         let (before, until, tails) = loop {
             let state = |n| segment::state(arena, n);
-            let before: Vec<State> = (0..source.segments).map(state).collect();
+            let before: Vec<State> =
+                collect(source.segments as usize, (0..source.segments).map(state))?;
             // Drawn, not read: whoever draws a higher one sees the pin.
             let until = arena.next_seq();
             let tail = |n| arena.meta.load(arena.geometry.lane(n) + lane::TAIL);
@@ -147,13 +148,12 @@ impl<'a> Copy<'a> {
             superblock = again;
         };
         // What was alive in a drained segment is elsewhere, below those tails.
-        let superseded = (0..source.segments)
-            .zip(before)
-            .map(|(n, before)| {
-                matches!(before.kind(), DRAINED | ZEROED)
-                    && segment::state(arena, n).incarnation() == before.incarnation()
-            })
-            .collect();
+        let is_superseded = |(n, before): (u64, State)| {
+            matches!(before.kind(), DRAINED | ZEROED)
+                && segment::state(arena, n).incarnation() == before.incarnation()
+        };
+        let superseded = (0..source.segments).zip(before).map(is_superseded);
+        let superseded = collect(source.segments as usize, superseded)?;
         let taken_ms = arena.now_ms();
         Ok(Copy {
             manifest: Manifest {
@@ -172,7 +172,7 @@ impl<'a> Copy<'a> {
             report: BackedUp { version: until, taken_ms, ..BackedUp::default() },
             file: destination.data()?,
             image: Image::new(&source)?,
-            room: Vec::new(),
+            room: room(&source)?,
             arena,
             source,
             destination,
@@ -186,13 +186,13 @@ impl<'a> Copy<'a> {
     /// In order, but what the sweep has emptied first: so it need not wait for long.
     fn run(&mut self, meter: &mut Meter) -> Result<Ended> {
         let segments = self.source.segments;
-        let mut copied = self.superseded.clone();
+        let mut copied = std::mem::take(&mut self.superseded);
         let mut next = 0;
         let mut looked = Instant::now();
         let mut drained = Vec::new();
         while next < segments {
             if looked.elapsed() >= LOOK_EVERY {
-                drained = self.let_go(&copied, next);
+                drained = self.let_go(&copied, next)?;
                 looked = Instant::now();
             }
             let number = drained.pop().unwrap_or(next);
@@ -218,12 +218,16 @@ impl<'a> Copy<'a> {
     }
 
     /// What is copied and empty may go; gives what is empty but not copied yet.
-    fn let_go(&self, copied: &[bool], next: u64) -> Vec<u64> {
+    fn let_go(&self, copied: &[bool], next: u64) -> Result<Vec<u64>> {
         let is_drained = |n: &u64| segment::state(self.arena, *n).kind() == DRAINED;
-        let drained = (next..self.source.segments).filter(is_drained);
-        let (done, waiting): (Vec<u64>, Vec<u64>) = drained.partition(|n| copied[*n as usize]);
-        done.into_iter().for_each(|number| self.pin.release(number));
-        waiting
+        let mut waiting = Vec::new();
+        for number in (next..self.source.segments).filter(is_drained) {
+            match copied[number as usize] {
+                true => self.pin.release(number),
+                false => push(&mut waiting, number)?,
+            }
+        }
+        Ok(waiting)
     }
 
     fn segment(&mut self, number: u64) -> Result<()> {
@@ -249,7 +253,7 @@ impl<'a> Copy<'a> {
         match header.head_of() {
             Some(count) => self.run_of_segments(number, count, &header),
             None => {
-                self.records(&header, end);
+                self.records(&header, end)?;
                 match self.report.records == before {
                     true => Ok(()),
                     false => self.put(number),
@@ -258,7 +262,13 @@ impl<'a> Copy<'a> {
         }
     }
 
-    fn records(&mut self, which: &segment::Header, end: u64) {
+    /// A copy in which something is missing because it could not be read is no copy.
+    fn value_holds(&mut self, seen: &Seen) -> Result<bool> {
+        value_holds(&self.source, &self.image, seen, &mut self.room)
+            .map_err(|e| Error::io(format!("reading {}", self.arena.dir.join("data").display()), e))
+    }
+
+    fn records(&mut self, which: &segment::Header, end: u64) -> Result<()> {
         let mut at = self.image.end() - self.source.segment_bytes + LINE;
         while let Some(seen) = self.image.next(which, at, end) {
             at = self.image.after(&seen);
@@ -266,12 +276,13 @@ impl<'a> Copy<'a> {
                 self.image.set_word(seen.at, 0);
                 continue;
             }
-            let holds = value_holds(&self.source, &self.image, &seen, &mut self.room);
+            let holds = self.value_holds(&seen)?;
             match self.lives_until(&seen) {
                 Some(_) if holds => self.report.records.add(&seen.header),
                 _ => self.replace(&seen),
             }
         }
+        Ok(())
     }
 
     /// The expiry of a record, which a touch may have torn as it was read.
@@ -319,7 +330,7 @@ impl<'a> Copy<'a> {
         if seen.header.seq > self.until || head + count > self.source.segments {
             return Ok(());
         }
-        let holds = value_holds(&self.source, &self.image, &seen, &mut self.room);
+        let holds = self.value_holds(&seen)?;
         if !holds || self.lives_until(&seen).is_none() {
             self.replace(&seen);
             self.image.plain_header(which, &self.source.secret);
@@ -340,7 +351,9 @@ impl<'a> Copy<'a> {
         let written = write_image(&self.file, &self.image);
         self.report.bytes += written.map_err(|e| self.destination.failed("writing", e))?;
         let sums = &mut self.manifest.sums;
-        sums.resize(sums.len().max(number as usize + 1), 0);
+        let count = sums.len().max(number as usize + 1);
+        reserve(sums, count - sums.len())?;
+        sums.resize(count, 0);
         sums[number as usize] = sum_of(&self.image);
         Ok(())
     }

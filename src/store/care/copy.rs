@@ -5,12 +5,12 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{Meter, Progress};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, reserve};
 use crate::limits::MAX_BYTES_HIGH;
 use crate::log::{Image, Source};
 use crate::store::superblock::Superblock;
@@ -48,9 +48,15 @@ pub(super) struct Manifest {
     pub(super) sums: Vec<u32>,
 }
 
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().unwrap_or_default())
+}
+
 impl Manifest {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
+    fn encode(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        reserve(&mut bytes, FIXED + 4 * self.sums.len() + 4)?;
+        bytes.extend_from_slice(&MAGIC);
         let count = self.sums.len() as u64;
         let words =
             [self.id[0], self.id[1], self.version, self.taken_ms, self.segment_bytes, count];
@@ -58,30 +64,37 @@ impl Manifest {
         self.sums.iter().for_each(|sum| bytes.extend_from_slice(&sum.to_le_bytes()));
         let sum = crc_fast::crc32_iscsi(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        bytes
+        Ok(bytes)
     }
 
-    fn decode(bytes: &[u8]) -> Option<Manifest> {
+    /// `None`: it is not whole.
+    fn decode(bytes: &[u8]) -> Result<Option<Manifest>> {
+        let Some((fixed, sums)) = Manifest::parts(bytes) else { return Ok(None) };
+        let sums = collect(sums.len() / 4, sums.chunks_exact(4).map(number))?;
+        Ok(Some(Manifest { sums, ..fixed }))
+    }
+
+    /// What comes before the sums, and these.
+    fn parts(bytes: &[u8]) -> Option<(Manifest, &[u8])> {
         let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
         let word = |i: usize| {
             let bytes = body.get(i * 8..i * 8 + 8)?;
             Some(u64::from_le_bytes(bytes.try_into().ok()?))
         };
         let sums = body.get(FIXED..)?;
-        let number = |b: &[u8]| u32::from_le_bytes(b.try_into().unwrap_or_default());
         let whole = body.starts_with(&MAGIC)
             && number(sum) == crc_fast::crc32_iscsi(body)
             && word(6)?.checked_mul(4) == Some(sums.len() as u64);
-        let sums = sums.chunks_exact(4).map(number).collect();
         let [a, b] = [word(1)?, word(2)?];
         let (version, taken_ms, segment_bytes) = (word(3)?, word(4)?, word(5)?);
-        whole.then_some(Manifest { id: [a, b], version, taken_ms, segment_bytes, sums })
+        let fixed = Manifest { id: [a, b], version, taken_ms, segment_bytes, sums: Vec::new() };
+        whole.then_some((fixed, sums))
     }
 
     pub(super) fn write(&self, dir: &Dir) -> Result<()> {
         let failed = |e| Error::io(format!("writing {}", dir.join(MANIFEST).display()), e);
         let mut file = dir.create(MANIFEST)?;
-        file.write_all(&self.encode()).map_err(failed)?;
+        file.write_all(&self.encode()?).map_err(failed)?;
         file.sync_all().map_err(failed)
     }
 
@@ -99,7 +112,7 @@ impl Manifest {
         file.take(MAX_BYTES_HIGH >> 14)
             .read_to_end(&mut bytes)
             .map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
-        Manifest::decode(&bytes).ok_or_else(|| {
+        Manifest::decode(&bytes)?.ok_or_else(|| {
             Error::Damaged(format!(
                 "{} does not match its checksum: what of the backup is whole cannot be told; \
                  repair the backup and open it as a store to save what it holds",
@@ -161,18 +174,22 @@ impl Destination {
     /// The copy is complete: it stays.
     pub(super) fn keep(&self, superblock: &Superblock) -> Result<()> {
         superblock.write(&self.dir, &RealDisk)?;
-        self.kept.set(true);
         if self.made {
-            // Best effort: some filesystems do not sync directories.
-            let _ = self
-                .dir
-                .path()
-                .parent()
-                .map(File::open)
-                .transpose()
-                .map(|parent| parent.map(|parent| parent.sync_all()));
+            self.sync_parent()?;
         }
+        self.kept.set(true);
         Ok(())
+    }
+
+    /// The directory itself is to survive a power loss, as far as that is ours to see to.
+    fn sync_parent(&self) -> Result<()> {
+        let Some(parent) = self.dir.path().parent() else { return Ok(()) };
+        let synced = File::open(parent).and_then(|parent| parent.sync_all());
+        match synced.as_ref().map_err(std::io::Error::kind) {
+            // A parent of somebody else's; a filesystem that does not sync directories.
+            Ok(()) | Err(ErrorKind::PermissionDenied | ErrorKind::InvalidInput) => Ok(()),
+            Err(_) => synced.map_err(|e| Error::io(format!("syncing {}", parent.display()), e)),
+        }
     }
 }
 
@@ -194,17 +211,19 @@ impl Drop for Destination {
 /// Writes what of an image is not zero; gives the number of bytes.
 pub(super) fn write_image(file: &File, image: &Image) -> std::io::Result<u64> {
     let start = image.end() - image.bytes().len() as u64;
-    let pages: Vec<&[u8]> = image.bytes().chunks(PAGE).collect();
-    let is_zero = |page: &&[u8]| **page == [0; PAGE];
+    let bytes = image.bytes();
+    let is_zero = |at: usize| bytes[at..bytes.len().min(at + PAGE)].iter().all(|byte| *byte == 0);
     let (mut at, mut written) = (0, 0);
-    for group in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-        let len: usize = group.iter().map(|page| page.len()).sum();
-        if !is_zero(&group[0]) {
+    while at < bytes.len() {
+        let zero = is_zero(at);
+        let same = (at..bytes.len()).step_by(PAGE).take_while(|at| is_zero(*at) == zero).count();
+        let end = bytes.len().min(at + same * PAGE);
+        if !zero {
             fault::step();
-            file.write_all_at(&image.bytes()[at..at + len], start + at as u64)?;
-            written += len as u64;
+            file.write_all_at(&bytes[at..end], start + at as u64)?;
+            written += (end - at) as u64;
         }
-        at += len;
+        at = end;
     }
     Ok(written)
 }

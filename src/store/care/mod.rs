@@ -25,7 +25,7 @@ use super::Store;
 use super::life::{self, Life};
 use super::owner::{self, Standing};
 use crate::arena::{Arena, lane};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 use crate::index::{Slot, Table, stripe_of};
 use crate::limits::{FINDINGS, LINE};
 use crate::log::record::{self, Header};
@@ -205,23 +205,44 @@ fn is_alive(arena: &Arena, at: u64, header: &Header, expires_ms: u64, now_ms: u6
     life::of(arena, header, expires_ms, || standing, || now_ms) == Life::Alive
 }
 
+/// Room for the largest piece of a value, so that none is ever wanting.
+fn room(source: &Source) -> Result<Vec<u8>> {
+    let mut room = Vec::new();
+    reserve(&mut room, source.segment_bytes as usize)?;
+    Ok(room)
+}
+
 /// Reads the pieces of a large value that lie behind the first segment.
 fn add_piece(
     source: &Source,
     room: &mut Vec<u8>,
     place: std::ops::Range<u64>,
     sum: &mut crate::log::Sum,
-) -> bool {
+) -> std::io::Result<()> {
     use std::os::unix::fs::FileExt;
     room.resize((place.end - place.start) as usize, 0);
-    let read = source.file.read_exact_at(room, place.start).is_ok();
+    source.file.read_exact_at(room, place.start)?;
     sum.add(room);
-    read
+    Ok(())
 }
 
-/// Does the value of a record in an image hold?
-fn value_holds(source: &Source, image: &Image, seen: &Seen, room: &mut Vec<u8>) -> bool {
-    image.value_holds(seen, |place, sum| add_piece(source, room, place, sum))
+/// Does the value of a record in an image hold? What cannot be read now may hold all the same.
+fn value_holds(
+    source: &Source,
+    image: &Image,
+    seen: &Seen,
+    room: &mut Vec<u8>,
+) -> std::io::Result<bool> {
+    let mut failure = None;
+    let holds = image.value_holds(seen, |place, sum| {
+        let added = add_piece(source, room, place, sum);
+        added.map_err(|e| failure = Some(e)).is_ok()
+    });
+    match failure {
+        // The file ends before the value does: nothing else will ever be read there.
+        Some(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => Err(e),
+        _ => Ok(holds),
+    }
 }
 
 impl Store {

@@ -71,10 +71,11 @@ fn count(arena: &Arena, found: &mut Reclaimable) -> Runs {
             found.segments_free += 1;
             continue;
         }
-        let live = (segment::live_hint(arena, number) as i64).max(0) as u64 * LINE;
-        found.live.bytes += live;
+        let lines = (segment::live_hint(arena, number) as i64).max(0) as u64;
+        let live = lines.saturating_mul(LINE);
+        found.live.bytes = found.live.bytes.saturating_add(live);
         if live > found.segment_bytes {
-            runs.live_bytes += live;
+            runs.live_bytes = runs.live_bytes.saturating_add(live);
             runs.segments += segment::run_length(arena, number);
         }
         found.segment(live);

@@ -10,9 +10,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Finding, Findings, Meter, Progress, value_holds, verify};
+use super::{Finding, Findings, Meter, Progress, room, value_holds, verify};
 use crate::arena::{Arena, lane, segment as row, word};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 use crate::index::{Slot, Table};
 use crate::key::{Key, KeyHash};
 use crate::limits::{KEY_MAX, LINE, STRIPES};
@@ -124,7 +124,8 @@ pub(super) fn repair(
     match solitude.trust(superblock)? {
         Ok(arena) => {
             let checked = verify::verify(&arena, progress)?;
-            let plan = Survey::new(&arena.data, &superblock, Some(&arena))?.run(progress)?;
+            let plan =
+                Survey::new(&arena.dir, &arena.data, &superblock, Some(&arena))?.run(progress)?;
             let Some(plan) = plan.filter(|_| checked.complete) else {
                 attach::close_cleanly(&arena)?;
                 return Ok(Repaired::default());
@@ -152,7 +153,9 @@ pub(super) fn repair(
         }
         Err(solitude) => {
             let data = solitude.data(&superblock)?;
-            let Some(plan) = Survey::new(&data, &superblock, None)?.run(progress)? else {
+            let Some(plan) =
+                Survey::new(solitude.dir(), &data, &superblock, None)?.run(progress)?
+            else {
                 return Ok(Repaired::default());
             };
             plan.found.list.iter().for_each(|f| found.add(f.clone()));
@@ -210,6 +213,8 @@ fn mend_super(
 /// A look at the whole log, with the index if it can be believed.
 struct Survey<'a> {
     source: Source<'a>,
+    /// Length of `data`.
+    bytes: u64,
     hash: KeyHash,
     arena: Option<&'a Arena>,
     image: Image,
@@ -224,7 +229,13 @@ struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    fn new(data: &'a Map, superblock: &Superblock, arena: Option<&'a Arena>) -> Result<Survey<'a>> {
+    fn new(
+        dir: &Dir,
+        data: &'a Map,
+        superblock: &Superblock,
+        arena: Option<&'a Arena>,
+    ) -> Result<Survey<'a>> {
+        let looking = |e| Error::io(format!("looking at {}", dir.join("data").display()), e);
         let file = data.file().ok_or_else(|| Error::Damaged("data is not a file".into()))?;
         let source = Source {
             file,
@@ -233,13 +244,14 @@ impl<'a> Survey<'a> {
             secret: superblock.secret,
         };
         Ok(Survey {
+            bytes: file.metadata().map_err(looking)?.len(),
             source,
             hash: KeyHash::new(superblock.config.hash, superblock.secret),
             arena,
             image: Image::new(&source)?,
             other: Image::new(&source)?,
-            room: Vec::new(),
-            named: arena.map(named_places).unwrap_or_default(),
+            room: room(&source)?,
+            named: arena.map_or(Ok(Vec::new()), named_places)?,
             bodies: HashSet::new(),
             plan: Plan::default(),
         })
@@ -247,7 +259,7 @@ impl<'a> Survey<'a> {
 
     /// `None`: ended by the caller.
     fn run(mut self, progress: &mut Progress) -> Result<Option<Plan>> {
-        let bytes = self.source.file.metadata().map_or(0, |m| m.len());
+        let bytes = self.bytes;
         let mut meter = Meter { done: 0, total: bytes, tell: progress };
         for number in 0..bytes.div_ceil(self.source.segment_bytes).min(self.source.segments) {
             if !self.bodies.contains(&number) {
@@ -419,10 +431,22 @@ impl<'a> Survey<'a> {
                 return self.large(number, count, &seen);
             }
             at = self.image.after(&seen);
-            if !value_holds(&self.source, &self.image, &seen, &mut self.room) {
+            if self.holds(&seen) == Some(false) {
                 self.record(&seen, Reason::Value);
             } else if seen.header.expires_ms().is_none() {
                 self.record(&seen, Reason::Expiry);
+            }
+        }
+    }
+
+    /// Does its value hold? `None`: the medium does not give it, so it is left as it is.
+    fn holds(&mut self, seen: &Seen) -> Option<bool> {
+        match value_holds(&self.source, &self.image, seen, &mut self.room) {
+            Ok(holds) => Some(holds),
+            Err(e) => {
+                let segment = seen.at / self.source.segment_bytes;
+                self.find(seen.at, segment, format!("a value cannot be read: {e}"));
+                None
             }
         }
     }
@@ -477,7 +501,7 @@ impl<'a> Survey<'a> {
 
     /// A value that fills segments: its bodies need their headers too.
     fn large(&mut self, head: u64, count: u64, seen: &Seen) {
-        if !value_holds(&self.source, &self.image, seen, &mut self.room) {
+        if self.holds(seen) == Some(false) {
             return self.record(seen, Reason::Value);
         }
         if seen.header.expires_ms().is_none() {
@@ -500,15 +524,16 @@ impl<'a> Survey<'a> {
 }
 
 /// All places to which slots lead, in order.
-fn named_places(arena: &Arena) -> Vec<u64> {
+fn named_places(arena: &Arena) -> Result<Vec<u64>> {
     let mut places = Vec::new();
     for table in (0..STRIPES).filter_map(|which| Table::of(arena, which)) {
+        reserve(&mut places, table.len() as usize)?;
         let slots = table.slots().map(|at| Slot(arena.index.load(at)).offset());
         places.extend(slots.filter(|at| *at != 0));
     }
     places.sort_unstable();
     places.dedup();
-    places
+    Ok(places)
 }
 
 impl Plan {
@@ -602,7 +627,11 @@ fn side_file(dir: &Dir) -> Result<(std::fs::File, PathBuf)> {
 
 fn sync(data: &Map, dir: &Dir) -> Result<()> {
     let Some(file) = data.file() else { return Ok(()) };
-    file.sync_data().map_err(|e| Error::io(format!("syncing {}", dir.join("data").display()), e))
+    file.sync_data().map_err(|e| {
+        // The next one who repairs may find nothing left to change, and is to write it all the same.
+        data.redirty();
+        Error::io(format!("syncing {}", dir.join("data").display()), e)
+    })
 }
 
 /// What a piece was stored under, and whether that is the name of an owner.

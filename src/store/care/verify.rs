@@ -8,11 +8,11 @@ use std::collections::hash_map::Entry;
 
 use super::pin::{Gives, Pin};
 use super::{
-    Amount, Finding, Findings, Look, Meter, Progress, expiry_now, is_alive, is_named, look, source,
-    value_holds,
+    Amount, Finding, Findings, Look, Meter, Progress, expiry_now, is_alive, is_named, look, room,
+    source, value_holds,
 };
 use crate::arena::{Arena, lane, segment as row, word};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, push};
 use crate::index::{self, Slot, Table};
 use crate::limits::{LINE, STRIPES, SUSPECTS};
 use crate::log::record::{Header, TOMBSTONE};
@@ -99,7 +99,7 @@ pub(super) fn verify(arena: &Arena, progress: &mut Progress) -> Result<Verified>
         image: Image::new(&source)?,
         arena,
         source,
-        room: Vec::new(),
+        room: room(&source)?,
         begun_seq: arena.next_seq(),
         newest_seq: 0,
         suspects: HashMap::new(),
@@ -230,7 +230,17 @@ impl Check<'_, '_, '_> {
             self.report.tombstones.add(header);
             return Ok(());
         }
-        let holds = value_holds(&self.source, &self.image, seen, &mut self.room);
+        let holds = match value_holds(&self.source, &self.image, seen, &mut self.room) {
+            Ok(holds) => holds,
+            Err(e) => {
+                self.data(
+                    seen.at,
+                    format!("a value cannot be read: {e}"),
+                    "reading it may end the process with SIGBUS",
+                );
+                return Ok(());
+            }
+        };
         if is_named(self.arena, header.hash, seen.at) {
             let life = header.expires_ms();
             let life = life.or_else(|| expiry_now(self.arena, seen.at, header.seq));
@@ -297,7 +307,10 @@ impl Check<'_, '_, '_> {
         if !settled || is_replaced(self.arena, header) {
             return;
         }
-        let known = self.suspects.len();
+        let known = match self.suspects.try_reserve(1) {
+            Ok(()) => self.suspects.len(),
+            Err(_) => SUSPECTS,
+        };
         let suspect = Suspect {
             at: seen.at,
             seq: header.seq,
@@ -362,14 +375,16 @@ impl Check<'_, '_, '_> {
             }
             for (at, slot) in &batch {
                 match target(arena, number, &table, *at, *slot) {
-                    Ok(hash) => hashes.push(hash),
-                    Err(_) => wrong.push(*at),
+                    Ok(hash) => push(&mut hashes, hash)?,
+                    Err(_) => push(&mut wrong, *at)?,
                 }
             }
         }
         self.report.keys += (hashes.len() + wrong.len()) as u64;
         hashes.sort_unstable();
-        let twice: Vec<u64> = hashes.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+        let is_twice_there = |w: &&[u64]| w[0] == w[1];
+        let count = hashes.windows(2).filter(is_twice_there).count();
+        let twice = collect(count, hashes.windows(2).filter(is_twice_there).map(|w| w[0]))?;
         if wrong.is_empty() && twice.is_empty() {
             return Ok(());
         }
@@ -377,7 +392,7 @@ impl Check<'_, '_, '_> {
         let stripe = Stripe::latch_number(arena, number)?;
         if stripe.table().word != table.word {
             // It grew meanwhile: its slots are elsewhere.
-            wrong = stripe.table().slots().collect();
+            wrong = collect(stripe.table().len() as usize, stripe.table().slots())?;
         }
         for at in wrong {
             let slot = Slot(arena.index.load(at));
@@ -418,11 +433,14 @@ impl Check<'_, '_, '_> {
         for _ in 0..PASSES {
             let Some(pin) = Pin::take(self.arena, Gives::AtOnce) else { break };
             // Now that nothing goes: what has no slot at this moment has its reason in the log.
-            for (hash, suspect) in std::mem::take(&mut self.suspects) {
-                if is_lost(self.arena, hash, &suspect)? {
-                    self.suspects.insert(hash, suspect);
-                }
-            }
+            let mut failure = None;
+            self.suspects.retain(|hash, suspect| {
+                is_lost(self.arena, *hash, suspect).unwrap_or_else(|e| {
+                    failure = Some(e);
+                    true
+                })
+            });
+            failure.map_or(Ok(()), Err)?;
             if !self.suspects.is_empty() && !self.explain_all(&pin)? {
                 return Ok(false);
             }
@@ -433,7 +451,8 @@ impl Check<'_, '_, '_> {
         }
         self.report.reachability_checked = settled && self.forgotten == 0;
         if settled {
-            let mut lost: Vec<u64> = self.suspects.drain().map(|(_, s)| s.at).collect();
+            let count = self.suspects.len();
+            let mut lost = collect(count, self.suspects.drain().map(|(_, s)| s.at))?;
             lost.sort_unstable();
             for at in lost {
                 self.data(

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use crate::arena::{Arena, segment as row, word};
-use crate::error::Result;
+use crate::error::{Result, collect};
 use crate::limits::LINE;
 use crate::log::record::Header;
 use crate::log::segment::{self, ACTIVE, BODY, FREE, RUN, SEALED};
@@ -162,15 +162,16 @@ pub(super) fn retire(arena: &Arena, number: u64) -> Result<bool> {
 }
 
 /// The adjacent segments that are emptied with the least work for a value that fills `count`.
-pub(super) fn window(arena: &Arena, count: u64) -> Option<u64> {
+pub(super) fn window(arena: &Arena, count: u64) -> Result<Option<u64>> {
     let cost = |number: u64| match segment::state(arena, number).kind() {
         FREE => Some(0),
         ACTIVE => Some(segment::capacity(arena)),
         SEALED if is_movable(arena, number) => Some(alive(arena, number)),
         _ => None,
     };
-    let costs: Vec<Option<u64>> = (0..arena.geometry.segments).map(cost).collect();
-    costs
+    let segments = arena.geometry.segments;
+    let costs = collect(segments as usize, (0..segments).map(cost))?;
+    let cheapest = costs
         .windows(count as usize)
         .enumerate()
         .filter_map(|(first, window)| {
@@ -179,5 +180,6 @@ pub(super) fn window(arena: &Arena, count: u64) -> Option<u64> {
             (sum > 0).then_some((sum, u64::MAX - first as u64))
         })
         .min()
-        .map(|(_, first)| u64::MAX - first)
+        .map(|(_, first)| u64::MAX - first);
+    Ok(cheapest)
 }

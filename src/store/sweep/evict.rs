@@ -59,14 +59,15 @@ fn next(arena: &Arena) -> Result<Option<u64>> {
     for number in 0..arena.geometry.segments {
         let state = segment::state(arena, number);
         let (live, oldest) = &mut queues[segment::has_moved(arena, number) as usize];
-        *live += choose::alive(arena, number);
+        *live = choose::alive(arena, number).saturating_add(*live);
         if state.kind() == SEALED {
             let seq = arena.meta.load(arena.geometry.segment(number) + row::ACTIVATION_SEQ);
             *oldest = Some(oldest.map_or((seq, number), |old| old.min((seq, number))));
         }
     }
     let [(fresh, fresh_oldest), (moved, moved_oldest)] = queues;
-    let long = if fresh * FRESH_PARTS > fresh + moved { fresh_oldest } else { moved_oldest };
+    let is_long = fresh.saturating_mul(FRESH_PARTS) > fresh.saturating_add(moved);
+    let long = if is_long { fresh_oldest } else { moved_oldest };
     if let Some((_, number)) = long.or(fresh_oldest).or(moved_oldest) {
         return Ok(Some(number));
     }
@@ -106,12 +107,16 @@ pub(super) fn raise(arena: &Arena, number: u64, expires_ms: u64) {
     if before == 0 {
         let begun_at = arena.geometry.segment(number) + row::OLDEST_SEEN;
         arena.meta.store(begun_at, arena.meta.load(word::SEQ));
-    } else if before >= until {
-        return;
     }
-    arena.meta.max(at, until);
+    if before < until {
+        arena.meta.max(at, until);
+    }
     loop {
         let seen = arena.meta.load(word::EVICT_HORIZON);
+        // Not known from the row: who noted that may have died before it came here, or be on the way.
+        if before >= until && seen & NEVER >= until {
+            return;
+        }
         // The count makes sure that whoever lowers the horizon looks at the segments again.
         let raised = counted(seen, until.max(seen & NEVER));
         if arena.meta.cas(word::EVICT_HORIZON, seen, raised).is_ok() {

@@ -19,7 +19,7 @@ pub(in crate::store) fn advance(arena: &Arena) -> u64 {
             continue;
         }
         let at = arena.geometry.segment(number);
-        if !sync::is_done(arena, arena.meta.load(at + row::ROUND)) {
+        if !sync::is_done(arena, round_of(arena, at)) {
             waiting += 1;
             continue;
         }
@@ -61,6 +61,17 @@ pub(in crate::store) fn zero(arena: &Arena, number: u64, state: State) -> bool {
     arena.meta.store(at + row::ROUND, sync::next_round(arena));
     segment::change(arena, number, mine, mine.to(ZEROED, 0));
     true
+}
+
+/// The round that a segment waits for. One that nobody can have noted, because it is not the next
+/// one yet, comes from damage and would never be over: it becomes the next.
+fn round_of(arena: &Arena, row_at: u64) -> u64 {
+    let noted = arena.meta.load(row_at + row::ROUND);
+    let next = sync::next_round(arena);
+    if noted > next {
+        arena.meta.store(row_at + row::ROUND, next);
+    }
+    noted.min(next)
 }
 
 fn is_body_of(arena: &Arena, segment: u64, head: u64) -> bool {
@@ -105,8 +116,8 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
         arena.meta.store(word::PLENTY_SINCE_MS, 0);
         return false;
     }
-    let backed = backed(arena).count() as u64;
-    if backed <= keep {
+    let there = backed(arena).count() as u64;
+    if there <= keep {
         return false;
     }
     if since == 0 || since > now {
@@ -114,8 +125,8 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
         return true;
     }
     if now - since >= KEEP_INTERVALS * arena.sync_interval_ms() {
-        let highest = backed_from_above(arena, AT_A_TIME.min((backed - keep) as usize));
-        let gone = highest.into_iter().filter(|number| segment::make_bare(arena, *number));
+        let highest = backed(arena).rev().take(AT_A_TIME.min((there - keep) as usize));
+        let gone = highest.filter(|number| segment::make_bare(arena, *number));
         // None, where the filesystem makes no holes: then there is nothing to stay for.
         return gone.count() > 0;
     }
@@ -124,7 +135,7 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
 
 /// All of them, at once.
 pub(super) fn give_all_back(arena: &Arena) {
-    for number in backed_from_above(arena, usize::MAX) {
+    for number in backed(arena).rev() {
         segment::make_bare(arena, number);
     }
 }
@@ -134,8 +145,4 @@ fn backed(arena: &Arena) -> impl DoubleEndedIterator<Item = u64> + '_ {
         let state = segment::state(arena, *number);
         state.kind() == FREE && state.arg() != BARE && !segment::is_bare(arena, *number)
     })
-}
-
-fn backed_from_above(arena: &Arena, most: usize) -> Vec<u64> {
-    backed(arena).rev().take(most).collect()
 }

@@ -360,7 +360,7 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
 
 /// Empties adjacent segments for a value that fills them; false if there are none such.
 fn clear_window(arena: &Arena, count: u64) -> Result<bool> {
-    let Some(first) = choose::window(arena, count) else { return Ok(false) };
+    let Some(first) = choose::window(arena, count)? else { return Ok(false) };
     let mut any = false;
     for number in first..first + count {
         choose::retire(arena, number)?;
@@ -373,7 +373,11 @@ fn clear_window(arena: &Arena, count: u64) -> Result<bool> {
 /// bytes that are no longer in use.
 pub(super) fn compact(arena: &Arena) -> Result<u64> {
     let before = segment::free(arena);
-    while lap(arena, u64::MAX, Lap::All, || false)?.drained > 0 {}
+    for _ in 0..arena.geometry.segments {
+        if lap(arena, u64::MAX, Lap::All, || false)?.drained == 0 {
+            break;
+        }
+    }
     for number in 0..arena.geometry.segments {
         choose::retire(arena, number)?;
     }
@@ -386,7 +390,11 @@ pub(super) fn compact(arena: &Arena) -> Result<u64> {
             _ => {}
         }
     }
-    while free_drained(arena)? {}
+    for _ in 0..arena.geometry.segments {
+        if !free_drained(arena)? {
+            break;
+        }
+    }
     segment::recount_free(arena);
     free::give_all_back(arena);
     Ok(segment::free(arena).saturating_sub(before) * arena.geometry.segment_bytes)

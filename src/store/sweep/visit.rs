@@ -92,7 +92,7 @@ pub(super) fn visit(
             };
             count_expired(arena, outcome.expired);
             let old = segment::header(arena, number)
-                .is_some_and(|h| h.activated_ms + RETIRE_MS < arena.now_ms());
+                .is_some_and(|h| h.activated_ms.saturating_add(RETIRE_MS) < arena.now_ms());
             if old && outcome.records > 0 && outcome.live_lines == 0 {
                 choose::retire(arena, number)?;
             }
