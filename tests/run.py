@@ -74,7 +74,7 @@ SUITES = [
     Suite("cargo", ["cargo", "test", "--workspace", "--no-fail-fast"], 1200, count_cargo),
     Suite("stepkill", [
         "cargo", "test", "-p", "holdfast-tests", "--features", "faults",
-        "--test", "step_kill", "--test", "power_steps",
+        "--test", "step_kill", "--test", "panics", "--test", "power_steps",
     ], 900, count_cargo),
     Suite("capi", ["tests/capi/run.sh"], 600, count_closing_line),
     Suite("phpt", ["build/php-ext/tests/run.sh"], 600, count_phpt),
