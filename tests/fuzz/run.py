@@ -15,11 +15,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build" / "fuzz"
-TARGETS = {"text": "lines", "meta": "meta", "binary": "binary", "users": "users", "config": "config"}
+TARGETS = {"text": "lines", "meta": "meta", "binary": "binary", "users": "users", "config": "config",
+           **{name: name for name in ("data", "superblock", "derived", "repair", "backup", "options")}}
 HOST = "x86_64-unknown-linux-gnu" if os.uname().machine == "x86_64" else "aarch64-unknown-linux-gnu"
 COVERAGE = ["passes=sancov-module", "llvm-args=-sanitizer-coverage-level=4", "llvm-args=-sanitizer-coverage-inline-8bit-counters",
             "llvm-args=-sanitizer-coverage-pc-table", "llvm-args=-sanitizer-coverage-trace-compares", "codegen-units=1"]
@@ -42,15 +44,18 @@ def run(binary: Path, target: str, seconds: int) -> tuple[bool, str]:
         directory.mkdir(parents=True, exist_ok=True)
     # A dialect without a `\\r` or a flag in its words would be found out letter by letter; seeds and lengths help.
     command = [str(binary), str(corpus), str(HERE / "seeds" / TARGETS[target]), f"-max_total_time={seconds}", "-max_len=4096",
-               "-timeout=5", "-rss_limit_mb=2048", f"-artifact_prefix={finds}/", "-print_final_stats=1"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds + 300)
+               "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={finds}/", "-print_final_stats=1"]
+    # Stores are made in memory where there is such a place.
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as room:
+        environment = {**os.environ, "HOLDFAST_FUZZ_DIR": room}
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds + 300, env=environment)
     (BUILD / f"{target}.log").write_text(done.stderr)
     tried = re.search(r"stat::number_of_executed_units: (\d+)", done.stderr)
     return done.returncode == 0, f"{tried[1] if tried else '?'} inputs, {len(list(corpus.iterdir()))} kept"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzzes the daemon's parsers")
+    parser = argparse.ArgumentParser(description="Fuzzes the daemon's parsers and the library's files")
     parser.add_argument("--seconds", type=int, default=int(os.environ.get("HOLDFAST_FUZZ_SECONDS", "60")))
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     asked = parser.parse_args()

@@ -5,6 +5,19 @@
 //! it allocates in proportion to what it was given, whatever lengths are declared in it; and no answer
 //! to what it understood makes the encoder fall over.
 
+pub mod edits;
+pub mod room;
+// What the tests have: a store with one of everything.
+#[path = "../../support/random.rs"]
+pub mod random;
+#[path = "../../support/signed.rs"]
+mod signed;
+#[path = "../../support/specimen.rs"]
+pub mod specimen;
+
+pub use random::content;
+pub use signed::{signature, signed};
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
