@@ -50,6 +50,10 @@ test: ## build and run every test suite
 	@packaging/prerequisites.sh test
 	@exec python3 tests/run.py
 
+prove: ## the same and more at big sizes, about an hour (tests/prove.py --list shows the parts, --full takes a night)
+	@packaging/prerequisites.sh test
+	@exec python3 tests/prove.py
+
 bench: ## build and measure, side by side with PHP's files handler
 	@packaging/prerequisites.sh bench
 	@$(MAKE) extension

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""The proof at its big sizes: what `make test` runs small, and what it does not run at all.
+
+    tests/prove.py [--full] [--list] [NAME...]
+
+Without --full it takes about an hour on two quiet cores; with it, a night. Each part is one of the tests with other
+sizes, so what fails here is played again by the command that is printed, with the seed that is in its log. Logs and the
+summary are in build/proof/. What a part skips for want of a tool is counted and shown: it is not proven.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACE = ROOT / "build" / "proof"
+CARGO = ["cargo", "test", "-p", "holdfast-tests"]
+FAULTS = [*CARGO, "--features", "faults"]
+SHOWN = ["--", "--nocapture"]
+LONGEST_S = 24 * 3600
+
+
+class Part(NamedTuple):
+    name: str
+    promise: str
+    command: list[str]
+    hour: dict[str, str]
+    full: dict[str, str]
+
+
+PARTS = [
+    Part("model", "the protocols keep their promises in every order of steps and deaths, and each rule is needed",
+         ["cargo", "test", "-p", "holdfast-model", *SHOWN], {}, {"HOLDFAST_MODEL_SIZE": "2"}),
+    Part("oracle", "every verb does what the oracle says, over reopens, rebuilds, deaths and clocks",
+         [*FAULTS, "--test", "model", *SHOWN], {"HOLDFAST_MODEL_STEPS": "2000000"}, {"HOLDFAST_MODEL_STEPS": "100000000"}),
+    Part("steps", "a death between any two stores to shared memory, and another in the healing, loses nothing and blocks nobody",
+         [*FAULTS, "--test", "step_kill", *SHOWN], {"HOLDFAST_STEPS": "400"}, {"HOLDFAST_STEPS": "all"}),
+    Part("kill", "an acknowledged write survives SIGKILL at any instant",
+         [*CARGO, "--test", "kill", *SHOWN], {"HOLDFAST_KILLS": "5000"}, {"HOLDFAST_KILLS": "10000"}),
+    Part("histories", "one order explains every answer, whoever is killed",
+         [*FAULTS, "--test", "histories", *SHOWN], {"HOLDFAST_HISTORIES": "20000"}, {"HOLDFAST_HISTORIES": "100000"}),
+    Part("power", "a power cut loses no more than the mode allows, and nothing that was gone comes back",
+         [*CARGO, "--test", "power", "--test", "power_cases", *SHOWN], {"HOLDFAST_IMAGES": "400000"}, {"HOLDFAST_IMAGES": "10000000"}),
+    Part("boundaries", "the same at every boundary, in openings too",
+         [*FAULTS, "--test", "power_steps", *SHOWN], {"HOLDFAST_CUTS_EACH": "200"}, {"HOLDFAST_CUTS_EACH": "10000"}),
+    Part("cuts", "the same on filesystems that are really shut down",
+         [*CARGO, "--test", "power_real", *SHOWN], {"HOLDFAST_CUTS": "2000"}, {"HOLDFAST_CUTS": "10000"}),
+    Part("faults", "any system call may fail, once or for good",
+         [*CARGO, "--test", "faults", *SHOWN], {}, {"HOLDFAST_FAULTS": "all"}),
+    Part("panics", "a panic at any step is a code",
+         [*FAULTS, "--test", "panics", *SHOWN], {"HOLDFAST_FAULTS": "all"}, {"HOLDFAST_FAULTS": "all"}),
+    Part("damage", "any damaged byte gives an error or a miss, never a wrong value, a crash or a hang",
+         [*CARGO, "--test", "every_byte", *SHOWN], {"HOLDFAST_DAMAGE": "3000"}, {"HOLDFAST_DAMAGE": "all"}),
+    Part("scribble", "a peer that writes at random into the mapping makes nobody crash or hang",
+         [*CARGO, "--test", "scribble", *SHOWN], {"HOLDFAST_SCRIBBLE_SECONDS": "300"}, {"HOLDFAST_SCRIBBLE_SECONDS": "36000"}),
+    Part("robust", "the daemon loses nothing when it is killed, and is there again at once",
+         ["python3", "tests/daemon/robust.py"], {"HOLDFAST_ROBUST_KILLS": "300", "HOLDFAST_ROBUST_KEYS": "1000000"},
+         {"HOLDFAST_ROBUST_KILLS": "1000", "HOLDFAST_ROBUST_KEYS": "1000000"}),
+    Part("fuzz", "no input makes a parser panic, or means something else when it is cut elsewhere",
+         ["python3", "tests/fuzz/run.py"], {"HOLDFAST_FUZZ_SECONDS": "60"}, {"HOLDFAST_FUZZ_SECONDS": "7200"}),
+    Part("planted", "the tests catch the bugs that are planted for them",
+         ["python3", "tests/planted/run.py"], {}, {}),
+]
+
+
+class Outcome(NamedTuple):
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+
+
+def run(part: Part, sizes: dict[str, str], log: Path) -> Outcome:
+    began = time.monotonic()
+    with open(log, "wb") as out:
+        shown = " ".join([*(f"{name}={value}" for name, value in sizes.items()), *part.command])
+        out.write(f"{shown}\n".encode())
+        out.flush()
+        try:
+            code = subprocess.run(part.command, cwd=ROOT, env={**os.environ, **sizes}, stdin=subprocess.DEVNULL,
+                                  stdout=out, stderr=subprocess.STDOUT, timeout=LONGEST_S).returncode
+        except subprocess.TimeoutExpired:
+            code = 1
+    text = log.read_text(errors="replace")
+    lines = re.findall(r"^test result: \w+\. (\d+) passed; (\d+) failed; \d+ ignored", text, re.M) or \
+        re.findall(r"^(\d+) passed, (\d+) failed", text, re.M)[-1:] or [("1", "0")]
+    passed, failed = (sum(int(line[i]) for line in lines) for i in (0, 1))
+    if code and not failed:
+        passed, failed = 0, 1
+    return Outcome(passed, failed, len(re.findall(r"^SKIPPED", text, re.M)), time.monotonic() - began)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Runs the proof at its big sizes")
+    parser.add_argument("--full", action="store_true", help="a night instead of an hour")
+    parser.add_argument("--list", action="store_true", help="only show the parts")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    asked = parser.parse_args()
+    unknown = set(asked.names) - {part.name for part in PARTS}
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(part.name for part in PARTS)}")
+    chosen = [part for part in PARTS if not asked.names or part.name in asked.names]
+    PLACE.mkdir(parents=True, exist_ok=True)
+    summary = ["| part | promise | sizes | result | minutes |", "|---|---|---|---|---|"]
+    total = Outcome(0, 0, 0, 0.0)
+    for number, part in enumerate(chosen, 1):
+        sizes = {**(part.full if asked.full else part.hour), **{n: v for n, v in os.environ.items() if n in part.hour}}
+        shown = ", ".join(f"{name.removeprefix('HOLDFAST_')}={value}" for name, value in sizes.items()) or "-"
+        if asked.list:
+            print(f"{part.name:<10} {part.promise}\n           {shown}; {' '.join(part.command)}")
+            continue
+        print(f"[{number}/{len(chosen)}] {part.name}: {part.promise} ({shown})", flush=True)
+        log = PLACE / f"{part.name}.log"
+        done = run(part, sizes, log)
+        verdict = f"{done.failed} FAILED, see {log.relative_to(ROOT)}" if done.failed else f"{done.passed} passed"
+        skipped = f", {done.skipped} skipped" if done.skipped else ""
+        print(f"    {verdict}{skipped}, {done.seconds / 60:.1f} min", flush=True)
+        summary.append(f"| {part.name} | {part.promise} | {shown} | {verdict}{skipped} | {done.seconds / 60:.1f} |")
+        total = Outcome(*(mine + theirs for mine, theirs in zip(total, done)))
+    if asked.list:
+        return 0
+    (PLACE / "summary.md").write_text("\n".join(summary) + "\n")
+    print("\n".join(summary))
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
