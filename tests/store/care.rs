@@ -233,6 +233,12 @@ impl Worker {
             .spawn();
         Worker(child.expect("a worker"))
     }
+
+    /// Killed while it works: one that ended by itself had found something wrong, and has said what.
+    fn kill(mut self) {
+        let ended = self.0.try_wait().expect("looked at");
+        assert!(ended.is_none(), "a worker ended by itself: {ended:?}");
+    }
 }
 
 impl Drop for Worker {
@@ -258,13 +264,16 @@ fn a_check_beside_writers_that_are_killed_finds_nothing() {
             if checks % 3 == 2 {
                 let which = rng.below(4);
                 kills += 1;
-                workers[which as usize] = Worker::spawn(dir.path(), which, 1 + kills);
+                // First: two lives at once would write to the same keys.
+                workers.remove(which as usize).kill();
+                let next = Worker::spawn(dir.path(), which, 1 + kills);
+                workers.insert(which as usize, next);
             }
             let report = healthy(&store);
             (checks, records) = (checks + 1, records + report.records.count);
             unreached += !report.reachability_checked as u64;
         }
-        drop(workers);
+        workers.into_iter().for_each(Worker::kill);
         let last = healthy(&store);
         println!(
             "{max_bytes} bytes: {checks} checks of {records} records, {kills} kills, {unreached} \
