@@ -3,7 +3,7 @@
 
     tests/prove.py [--full] [--list] [NAME...]
 
-Without --full it takes about an hour on two quiet cores; with it, a night. Each part is one of the tests with other
+The sizes without --full are meant for about an hour on two quiet cores, those with it for a night. Each part is one of the tests with other
 sizes, so what fails here is played again by the command that is printed, with the seed that is in its log. Logs and the
 summary are in build/proof/. What a part skips for want of a tool is counted and shown: it is not proven.
 """
