@@ -266,7 +266,8 @@ fn one_order_explains_every_answer() {
     let mut rng = Rng::new(seed);
     let (kinds, notes) = (kinds(), Notes::new(CLIENTS));
     filling(0, 13);
-    let (mut lines, mut kills, mut unanswered, mut judging) = (0, 0, 0, Duration::ZERO);
+    let (mut lines, mut kills, mut judging) = (0, 0, Duration::ZERO);
+    let (mut unanswered, mut lost) = (0, 0);
     let mut stores = 0;
     let mut place = None;
     for number in 0..histories {
@@ -298,6 +299,7 @@ fn one_order_explains_every_answer() {
         kills += play.kills;
         lines += ops.len();
         unanswered += ops.iter().filter(|op| op.answer.is_none()).count();
+        lost += ops.iter().filter(|op| op.answer == Some(Answer::Lost)).count();
         let begun = Instant::now();
         for key in 0..play.keys.len() {
             let ops = ops.iter().filter(|op| op.asked.key == key).copied().collect();
@@ -309,8 +311,10 @@ fn one_order_explains_every_answer() {
     }
     println!(
         "{histories} histories in {stores} stores: {lines} operations, {kills} processes killed, \
-         {unanswered} operations without an answer; judged in {judging:?}"
+         {unanswered} operations without an answer, {lost} under a lock that was lost; \
+         judged in {judging:?}"
     );
     assert!(lines as u64 >= histories * 200, "histories too short to show anything");
     assert!(kills >= histories / 2, "too few deaths to show anything");
+    assert!(lost as u64 >= histories / 100, "too few lost locks to show anything");
 }

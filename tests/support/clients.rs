@@ -26,6 +26,9 @@ pub struct Habits {
     pub only_reads: bool,
 }
 
+/// How long a lock that can be broken is safe.
+const LEASE: Duration = Duration::from_millis(1);
+
 pub struct Client<'a> {
     store: &'a Store,
     page: &'a Page,
@@ -278,7 +281,7 @@ impl<'a> Client<'a> {
         let line = self.page.ask(Asked { key, verb: Verb::Lock { leased }, fence: 0 });
         let wait = Wait {
             timeout: Some(Duration::from_millis(self.rng.below(3))),
-            lease: leased.then_some(Duration::from_millis(1)),
+            lease: leased.then_some(LEASE),
             ..Wait::default()
         };
         let answer = told(self.store.lock(&self.keys[key], self.number, &wait), |got| match got {
@@ -289,6 +292,12 @@ impl<'a> Client<'a> {
             _ => Answer::TimedOut,
         });
         self.page.answer(line, answer);
+        // Whoever outstays its lease, while others wait, is the one who writes without its lock.
+        if leased && answer != Answer::TimedOut && self.rng.one_in(2) {
+            std::thread::sleep(2 * LEASE);
+            let verb = self.some_verb(key);
+            self.ask(key, verb);
+        }
     }
 
     fn flush(&mut self) {
