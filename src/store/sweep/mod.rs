@@ -48,6 +48,8 @@ const WORTH_PARTS: u64 = 8;
 const TIDY_STEPS: u32 = 16;
 /// In need: one part of so many.
 const NEED_PARTS: u64 = 32;
+/// A cache in need moves so many segments with nothing won before it drops something.
+const MOVES_IN_VAIN: u32 = 4;
 
 /// Which segments a lap looks at.
 #[derive(Clone, Copy, PartialEq)]
@@ -315,8 +317,12 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
     let deadline = Instant::now() + arena.operation_timeout;
     let mut patience = pin::PATIENCE;
     let mut which = Lap::Hinted;
+    let (mut most_free, mut in_vain) = (0, 0);
     for _ in 0..8 * arena.geometry.segments {
         segment::recount_free(arena);
+        if segment::free(arena) > most_free {
+            (most_free, in_vain) = (segment::free(arena), 0);
+        }
         if enough() {
             return Ok(true);
         }
@@ -325,8 +331,14 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
             continue;
         }
         let scarce = segment::free(arena) < RESERVE + wanted.segments;
-        let gained = scarce && step(arena, NEED_PARTS, Budget::ALL)? != Step::Nothing;
-        if gained {
+        // What only shadows is moved too, and may go in a circle as long as something older stays:
+        // that goes first then, and a cache has something better to do.
+        if in_vain > 0 {
+            arena.meta.store(word::AGE_PRESSURE, 1);
+        }
+        let may_move = scarce && !(arena.evicts() && in_vain >= MOVES_IN_VAIN);
+        if may_move && step(arena, NEED_PARTS, Budget::ALL)? != Step::Nothing {
+            in_vain += 1;
             continue;
         }
         // Of a cache something goes; what has expired first, as far as that is found soon.
