@@ -83,7 +83,8 @@ impl Store {
         for (n, some) in keys.chunks(READ_AHEAD).enumerate() {
             fetch(arena, some.iter().map(|key| Soon { key, value: true }));
             for (i, key) in some.iter().enumerate() {
-                let found = self.key(arena, key).and_then(|key| ops::get(arena, &key, &mut value));
+                let found =
+                    self.key(arena, key).and_then(|key| super::look::get(arena, &key, &mut value));
                 each(
                     n * READ_AHEAD + i,
                     match &found {

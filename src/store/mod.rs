@@ -5,11 +5,13 @@
 
 mod attach;
 mod care;
+mod commit;
 mod config;
 mod flush;
 mod flusher;
 mod growth;
 mod life;
+mod look;
 mod many;
 mod ops;
 mod owner;
@@ -22,6 +24,7 @@ mod stripe;
 mod superblock;
 mod sweep;
 mod sync;
+mod touch;
 mod update;
 mod write;
 
@@ -210,14 +213,14 @@ impl Store {
     /// ```
     pub fn get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<Option<Item>> {
         let arena = self.arena()?;
-        ops::get(arena, &self.key(arena, key)?, out)
+        look::get(arena, &self.key(arena, key)?, out)
     }
 
     /// Reads a value and gives it a new lifetime.
     pub fn get_touch(&self, key: &[u8], ttl: Ttl, out: &mut Vec<u8>) -> Result<Option<Item>> {
         let arena = self.arena()?;
         arena.count(Count::Gets);
-        let Some(read) = ops::read(arena, &self.key(arena, key)?, out)? else { return Ok(None) };
+        let Some(read) = look::read(arena, &self.key(arena, key)?, out)? else { return Ok(None) };
         arena.count(Count::Hits);
         let mut item = read.item;
         match self.touch(key, ttl, None)? {
@@ -251,7 +254,7 @@ impl Store {
     /// ```
     pub fn exists(&self, key: &[u8]) -> Result<Option<Item>> {
         let arena = self.arena()?;
-        ops::exists(arena, &self.key(arena, key)?)
+        look::exists(arena, &self.key(arena, key)?)
     }
 
     /// Gives a value a new lifetime.
@@ -269,7 +272,7 @@ impl Store {
     /// ```
     pub fn touch(&self, key: &[u8], ttl: Ttl, held: Option<&Held>) -> Result<Stored> {
         let arena = self.arena()?;
-        let stored = ops::touch(arena, &self.key(arena, key)?, ttl, held)?;
+        let stored = touch::touch(arena, &self.key(arena, key)?, ttl, held)?;
         self.acknowledge(arena, stored, false)
     }
 

@@ -15,8 +15,10 @@
 //! first ends everything, the second has a number that is above the fence of whoever may still have
 //! seen something alive. Whoever needs that number and finds only the first writes the second.
 
+use super::commit;
 use super::life::{self, Life};
-use super::ops::{self, Known, Look, Seen};
+use super::look::{self, Known, Look};
+use super::ops::{self, Seen};
 use super::pack::Packed;
 use super::stripe::{Found, Stripe};
 use super::sweep::Wanted;
@@ -135,7 +137,7 @@ struct Record {
 /// What is known of an owner; no latch is taken, because one may be held.
 fn record_of(arena: &Arena, key: &Key) -> Result<Option<Record>> {
     for _ in 0..OWNER_TRIES {
-        match ops::look(arena, key, None)? {
+        match look::look(arena, key, None)? {
             Look::Hit(item) => {
                 return Ok(Some(Record {
                     seq: item.version,
@@ -249,7 +251,7 @@ pub(super) fn cover(arena: &Arena, name: &[u8], seq: u64, expires_ms: u64) -> Re
     let mut until_ms = current.expires_ms;
     if !is_covered(until_ms, expires_ms) {
         until_ms = ahead_of(arena, expires_ms);
-        ops::lengthen(arena, &current, until_ms);
+        commit::lengthen(arena, &current, until_ms);
     }
     Ok(tie(until_ms))
 }
@@ -280,7 +282,8 @@ fn write(arena: &Arena, key: &Key, expect: Expect, flags: u32, until_ms: u64) ->
         if let Some(refused) = expect.refuses(live) {
             return Ok(refused);
         }
-        let seq = ops::fill(arena, &stripe, key, &empty, None, flags, until_ms, &found, now, None)?;
+        let seq =
+            commit::fill(arena, &stripe, key, &empty, None, flags, until_ms, &found, now, None)?;
         Ok(Stored::Done(seq))
     })
 }
@@ -321,7 +324,7 @@ impl Store {
                 Ok((alive && current.standing.is_owned())
                     .then(|| owner_in(&current.header, scratch.bytes()).to_vec()))
             }
-            Found::Damaged { .. } => Err(ops::damaged(arena)),
+            Found::Damaged { .. } => Err(look::damaged(arena)),
             Found::Absent => Ok(None),
         }
     }
@@ -418,7 +421,7 @@ fn give(arena: &Arena, key: &Key, owner: &[u8], held: Option<&Held>) -> Result<S
     arena.check_sync()?;
     let mut value = Vec::new();
     for _ in 0..OWNER_TRIES {
-        let Some(Known { item, seq, .. }) = ops::read(arena, key, &mut value)? else {
+        let Some(Known { item, seq, .. }) = look::read(arena, key, &mut value)? else {
             return Ok(Stored::Missing);
         };
         let how = Write {
@@ -471,7 +474,7 @@ fn key_at(arena: &Arena, slot_at: u64, owner: &[u8], seq: u64) -> Result<Option<
         if !slot.same_place(Slot(arena.index.load(slot_at))) {
             continue;
         }
-        let Some(header) = header else { return Err(ops::damaged(arena)) };
+        let Some(header) = header else { return Err(look::damaged(arena)) };
         let theirs = !header.is(TOMBSTONE | OWNER)
             && header.word7 == seq
             && owner_in(&header, scratch.bytes()) == owner;
@@ -481,7 +484,7 @@ fn key_at(arena: &Arena, slot_at: u64, owner: &[u8], seq: u64) -> Result<Option<
         // By a load of its own: a touch may have stored it while bytes were copied.
         let word = arena.data.load(slot.offset() + log::record::EXPIRY_AT);
         let expires_ms = log::record::expiry_ms(word, header.seq);
-        let expires_ms = expires_ms.ok_or_else(|| ops::damaged(arena))?;
+        let expires_ms = expires_ms.ok_or_else(|| look::damaged(arena))?;
         // The owner was looked at before.
         let alive = life::of(arena, &header, expires_ms, || Standing::Unowned, || arena.now_ms());
         return Ok((alive == Life::Alive)

@@ -22,7 +22,7 @@ use std::collections::BinaryHeap;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::atomic::{Ordering, fence};
 
-use super::ops::{self, Look};
+use super::look::{self, Look};
 use super::stripe::Stripe;
 use super::{Item, Store};
 use crate::arena::{Arena, Count};
@@ -506,7 +506,7 @@ impl Pass<'_> {
             return Ok(unmoved().then_some(Seen::Nothing));
         }
         let out = with_value.then_some(&mut self.value);
-        Ok(match ops::take(arena, place, slot, header, &mut self.scratch, out) {
+        Ok(match look::take(arena, place, slot, header, &mut self.scratch, out) {
             Ok(Look::Hit(item)) => {
                 self.key_len = header.key_len as usize;
                 Some(Seen::Entry(header.hash, item))
@@ -596,7 +596,7 @@ fn range_page(arena: &Arena, range: &Range, visit: &mut Visit) -> Result<Page> {
     while let Some(Kept { key, mut item, .. }) = kept.next() {
         let mut is_there = true;
         if range.values {
-            match ops::read(arena, &Key::new(&key, &arena.hash)?, &mut value) {
+            match look::read(arena, &Key::new(&key, &arena.hash)?, &mut value) {
                 Ok(Some(now)) => item = now.item,
                 Ok(None) => is_there = false,
                 Err(Error::Damaged(_)) => {

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::owner::{self, Standing};
 use super::{flush, growth, life, state};
@@ -26,6 +26,8 @@ const ARMED: u64 = 1;
 const RECORD_BITS: u32 = 40;
 /// How often a reader looks whether a change is over before it asks whether its process lives.
 const HALF_DONE_SPINS: u32 = 64;
+/// Whoever may have other latches waits no longer for a further one.
+const BESIDE: Duration = Duration::from_millis(2);
 
 pub(super) struct Stripe<'a> {
     arena: &'a Arena,
@@ -127,6 +129,25 @@ impl<'a> Stripe<'a> {
     #[inline(always)]
     pub(super) fn is_left(arena: &Arena, hash: u64) -> bool {
         Stripe::is_half_done(arena, hash) && is_left_half_done(arena, hash)
+    }
+
+    /// Sees to what a dead process left half done of this key, for who may have latched another
+    /// stripe and a lock. Whoever has this latch sees to it first of all, and may want next what
+    /// the caller has: so not the latch is waited for, but that it is done.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn settle_key(arena: &Arena, hash: u64) -> Result<()> {
+        let (number, begun) = (index::stripe_of(hash), Instant::now());
+        while Stripe::is_left(arena, hash) {
+            if Stripe::latch_within(arena, number, BESIDE)?.is_some() {
+                break;
+            }
+            if begun.elapsed() >= arena.operation_timeout {
+                let cell = arena.meta.cell(arena.geometry.stripe(number) + stripe::LATCH);
+                return Err(arena.busy("a part of the index", latch::owner(cell)));
+            }
+        }
+        Ok(())
     }
 
     /// Sees to what a dead process left half done in this stripe, for who looks at all of it.

@@ -6,7 +6,9 @@
 
 use std::time::Instant;
 
-use super::ops::{self, Doomed, Known, Seen};
+use super::commit;
+use super::look::{self, Known};
+use super::ops::{self, Doomed, Seen};
 use super::pack::{self, Packed};
 use super::stripe::{Found, Stripe, computing};
 use super::sweep::Wanted;
@@ -113,7 +115,7 @@ fn near(
     let found = stripe.find(key);
     let live = match &found {
         Found::Present(current) if current.is_alive(arena, now)? => Some(current),
-        Found::Damaged { .. } => return Err(ops::damaged(arena)),
+        Found::Damaged { .. } => return Err(look::damaged(arena)),
         _ => None,
     };
     if let (Some(held), Found::Present(current)) = (held, &found)
@@ -130,8 +132,8 @@ fn near(
             if owned || current.header.is(RUN | COMPRESSED) || is_long(len) {
                 return Ok(None);
             }
-            ops::read_current(arena, current, &mut value)?;
-            Some(ops::item(&current.header, len, current.expires_ms))
+            look::read_current(arena, current, &mut value)?;
+            Some(look::item(&current.header, len, current.expires_ms))
         }
         None => None,
     };
@@ -145,10 +147,10 @@ fn near(
         }
         (Update::Delete, Some(current)) => {
             let seq = if in_place {
-                ops::end_in_place(arena, current);
+                commit::end_in_place(arena, current);
                 arena.next_seq()
             } else {
-                ops::bury(arena, &stripe, key, &found, now)?
+                commit::bury(arena, &stripe, key, &found, now)?
             };
             arena.count(Count::Deletes);
             Ok(Some((Stored::Done(seq), true)))
@@ -162,10 +164,10 @@ fn near(
             }
             let expires_ms = match (ttl, live) {
                 (None, Some(current)) => current.expires_ms,
-                (ttl, _) => ops::end_of(arena, ttl.unwrap_or(Ttl::Default), now),
+                (ttl, _) => commit::end_of(arena, ttl.unwrap_or(Ttl::Default), now),
             };
             let packed = Packed::new(false, &value).said(mark, version);
-            let version = ops::fill(
+            let version = commit::fill(
                 arena, &stripe, key, &packed, None, flags, expires_ms, &found, now, None,
             )?;
             arena.count(Count::Sets);
@@ -184,7 +186,7 @@ pub(super) fn far(
     let begun = Instant::now();
     let mut old = Vec::new();
     loop {
-        let known = ops::read(arena, key, &mut old)?;
+        let known = look::read(arena, key, &mut old)?;
         let step = compute(known.as_ref().map(|known| (&old[..], known)));
         let stored = match (step, &known) {
             (Update::Keep, known) => {

@@ -14,7 +14,7 @@ use super::visit::{self, Budget, Outcome, Task};
 use super::{Age, choose, free_drained};
 use crate::log::segment::{self, FREE};
 use crate::options::{Options, Sync, Ttl};
-use crate::store::ops;
+use crate::store::commit;
 use crate::store::stripe::{Found, Stripe};
 use crate::store::{Store, Stored};
 use crate::sys::clock::Clock;
@@ -102,7 +102,7 @@ impl World {
         let key = self.store.key(arena, key.as_bytes()).expect("a key");
         let stripe = Stripe::latch(arena, key.hash).expect("free");
         let Found::Present(current) = stripe.find(&key) else { panic!("not there") };
-        ops::end_in_place(arena, &current);
+        commit::end_in_place(arena, &current);
     }
 
     /// The segment that a key's value is in.
