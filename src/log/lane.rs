@@ -185,9 +185,9 @@ impl<'a> Lane<'a> {
         first
     }
 
-    /// Is this the lane's segment?
-    pub(crate) fn is_in(&self, segment: u64) -> bool {
-        self.tail != 0 && segment::of(self.arena, self.tail - 1) == segment
+    /// The segment that it fills.
+    pub(crate) fn segment(&self) -> Option<u64> {
+        (self.tail != 0).then(|| segment::of(self.arena, self.tail - 1))
     }
 
     /// Makes the record whole and part of the log, and lets go of the lane.

@@ -254,6 +254,42 @@ fn back_with_blocks(arena: &Arena, segment: u64, was: State) -> Result<()> {
     Ok(())
 }
 
+/// Can it be written to without asking the filesystem?
+fn has_blocks(arena: &Arena, segment: u64, state: State) -> bool {
+    let (from, to) = (start(arena, segment), end(arena, segment));
+    state.arg() != BARE && arena.data.contains(from, to - from)
+}
+
+/// Free segments that can be written to however full the disk is.
+pub(crate) fn free_with_blocks(arena: &Arena) -> u64 {
+    let there = (0..arena.geometry.segments).filter(|segment| {
+        let state = state(arena, *segment);
+        state.kind() == FREE && has_blocks(arena, *segment, state)
+    });
+    there.count() as u64
+}
+
+/// Whoever took a segment for what is new leaves one with blocks to the sweep: on a full disk it
+/// could move nothing else, and what is deleted would make no room.
+fn leave_one_with_blocks(arena: &Arena, taken: u64) -> Result<()> {
+    let mut refused = None;
+    for segment in (taken + 1..arena.geometry.segments).chain(0..taken) {
+        let was = state(arena, segment);
+        if was.kind() != FREE || (refused.is_some() && !has_blocks(arena, segment, was)) {
+            continue;
+        }
+        match back_with_blocks(arena, segment, was) {
+            Ok(()) => {
+                // Fails if somebody took it meanwhile, who leaves another one.
+                change(arena, segment, was, was.to(FREE, 0));
+                return Ok(());
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(()), Err)
+}
+
 /// Makes the segments that will be taken next ready to be written: blocks behind them and pages in
 /// this process. It changes no byte, so it needs no claim; a failure shows at the real need.
 pub(crate) fn prepare(arena: &Arena, ahead: usize) {
@@ -385,23 +421,24 @@ fn count_out(arena: &Arena, count: u64, need: Need) -> Result<()> {
 /// Takes a free segment for a lane.
 pub(crate) fn activate(arena: &Arena, lane: u32, need: Need) -> Result<u64> {
     count_out(arena, 1, need)?;
-    let taken = activate_counted(arena, lane);
+    let taken = activate_counted(arena, lane, need);
     if taken.is_err() {
         arena.meta.add(word::FREE_SEGMENTS, 1);
     }
     taken
 }
 
-fn activate_counted(arena: &Arena, lane: u32) -> Result<u64> {
+fn activate_counted(arena: &Arena, lane: u32, need: Need) -> Result<u64> {
     let count = arena.geometry.segments;
     let hint = match lane as u64 == arena.geometry.survivor_lane() {
         // What has lived long gathers at the low end, away from the runs.
         true => 0,
         false => arena.meta.load(word::FREE_HINT) % count,
     };
+    let mut refused = None;
     for segment in (hint..count).chain(0..hint) {
         let was = state(arena, segment);
-        if was.kind() != FREE {
+        if was.kind() != FREE || (refused.is_some() && !has_blocks(arena, segment, was)) {
             continue;
         }
         let now = State::new(ACTIVE, lane, was.incarnation().wrapping_add(1));
@@ -410,6 +447,13 @@ fn activate_counted(arena: &Arena, lane: u32) -> Result<u64> {
         }
         if let Err(error) = back_with_blocks(arena, segment, was) {
             change(arena, segment, now, was);
+            refused = Some(error);
+            continue;
+        }
+        if need != Need::Sweep
+            && let Err(error) = leave_one_with_blocks(arena, segment)
+        {
+            change(arena, segment, now, was.to(FREE, 0));
             return Err(error);
         }
         if hint != 0 || segment == 0 {
@@ -422,7 +466,7 @@ fn activate_counted(arena: &Arena, lane: u32) -> Result<u64> {
         }
         return Ok(segment);
     }
-    Err(full(arena))
+    Err(refused.unwrap_or_else(|| full(arena)))
 }
 
 /// Takes `count` adjacent free segments for one value; they are this process's until published.
@@ -439,6 +483,10 @@ fn take_run_counted(arena: &Arena, count: u64) -> Result<u64> {
     for _ in 0..RUN_TRIES {
         let Some(first) = find_run(arena, count) else { break };
         if claim_run(arena, first, count)? {
+            if let Err(error) = leave_one_with_blocks(arena, first) {
+                give_back(arena, first, count);
+                return Err(error);
+            }
             for segment in (first + 1)..first + count {
                 begin(arena, segment, state(arena, segment).incarnation(), KIND_BODY, first);
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{attach, sweep, sync};
+use super::{files, sweep, sync};
 use crate::arena::{Arena, word};
 use crate::error::Result;
 use crate::limits::{PREPARE_AHEAD, SWEEP_RECORDS};
@@ -136,7 +136,7 @@ fn due_without_thread(arena: &Arena) -> Result<()> {
     let last = arena.meta.load(word::LAST_SYNC_MS);
     let due = clock::mono_ms().saturating_sub(last) >= arena.sync_interval_ms();
     if is_periodic(arena) && due {
-        attach::look_around(arena);
+        files::look_around(arena);
         round(arena)?;
         sweep::advance(arena);
     }
@@ -210,7 +210,7 @@ fn sleep(arena: &Arena, flusher: &Flusher) -> bool {
 
 /// One look; true if there was or is something to do.
 fn tick(arena: &Arena, flusher: &Flusher) -> bool {
-    attach::look_around(arena);
+    files::look_around(arena);
     if arena.meta.load(word::DIRTY) == CLEAN {
         // After a peak there may be something to give back, even if nothing happens any more.
         return elected(arena) && (sweep::tidy(arena).unwrap_or(false) || sweep::give_back(arena));

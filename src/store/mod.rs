@@ -3,10 +3,12 @@
 //! A process attaches to a directory once, however often it opens it. After a fork the child
 //! attaches itself anew at its first operation; it never has its parent's locks.
 
+mod alone;
 mod attach;
 mod care;
 mod commit;
 mod config;
+mod files;
 mod flush;
 mod flusher;
 mod growth;
@@ -370,7 +372,7 @@ impl Store {
                 attach::reattach(arena)?;
             }
         }
-        attach::look_around(arena);
+        files::look_around(arena);
         self.arena().map(drop)
     }
 
@@ -491,7 +493,7 @@ impl Attachment {
         }
         let is_child = !peers.is_of_this_process();
         if !is_child && !peers.is_detached() {
-            return attach::settle_doubt(&self.arena);
+            return files::settle_doubt(&self.arena);
         }
         attach::reattach(&self.arena)?;
         if is_child {
@@ -502,7 +504,7 @@ impl Attachment {
 
     /// Is the directory that we are attached to still the one at its path?
     fn is_in_place(&self) -> bool {
-        attach::lost(&self.arena).is_none()
+        files::lost(&self.arena).is_none()
     }
 }
 
@@ -514,7 +516,7 @@ impl Drop for Attachment {
             let _one_at_a_time = AttachGuard::new();
             stats::detached(&self.arena);
             // Best effort: without the mark the next opener after a reboot rebuilds.
-            let _ = attach::close_cleanly(&self.arena);
+            let _ = alone::close_cleanly(&self.arena);
         }
     }
 }

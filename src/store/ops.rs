@@ -116,7 +116,7 @@ fn put_tied(
     let names_len = key.bytes.len() + tie.map_or(0, |tie| tie.name.len());
     let segments = Run::segments(arena, names_len, packed.bytes().len() as u64);
     let lines = record::lines(names_len, packed.bytes().len() as u64);
-    with_room(arena, Wanted { segments: segments.unwrap_or(1), lines }, || {
+    with_room(arena, Wanted { segments: segments.unwrap_or(1), lines, with_blocks: false }, || {
         let run = match segments {
             Some(count) => Some(Run::write(arena, count, names_len, packed.bytes())?),
             None => None,
@@ -244,11 +244,15 @@ pub(super) fn with_room<T>(
 ) -> Result<T> {
     let mut done = operation();
     for _ in 0..ROOM_TRIES {
-        if !matches!(done, Err(Error::Full(_))) {
-            // What was to be done is done: what helping meets is for others to say.
-            let _ = sweep::help(arena, wanted.lines);
-            return done;
-        }
+        let wanted = match &done {
+            Err(Error::Full(_)) => wanted,
+            Err(Error::NoSpace(_)) => Wanted { with_blocks: true, ..wanted },
+            _ => {
+                // What was to be done is done: what helping meets is for others to say.
+                let _ = sweep::help(arena, wanted.lines);
+                return done;
+            }
+        };
         // What was made may be taken by somebody else before the next try.
         let made = sweep::make_room(arena, wanted)?;
         done = operation();

@@ -6,7 +6,7 @@
 //! first, so a death in between leaves the old or the new. This latch comes before those of stripes.
 
 use super::superblock::Superblock;
-use super::{attach, sweep};
+use super::{files, sweep};
 use crate::arena::{Arena, segment as row, word};
 use crate::error::Result;
 use crate::options::Config;
@@ -57,7 +57,7 @@ impl Drop for Unlatch<'_> {
 }
 
 fn read(arena: &Arena) -> Result<Superblock> {
-    Superblock::read(&arena.dir)?.ok_or_else(|| attach::super_is_missing(&arena.dir))
+    Superblock::read(&arena.dir)?.ok_or_else(|| files::super_is_missing(&arena.dir))
 }
 
 /// Whatever came of the change that the last owner of the latch was making.

@@ -1,6 +1,6 @@
 //! Counters and sizes, for people and for the tools above.
 
-use super::{attach, flush, growth};
+use super::{attach, files, flush, growth};
 use crate::arena::{Arena, Count, Timed, slot, word};
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
@@ -100,7 +100,7 @@ pub(super) fn condition(arena: &Arena, asked: &Options) -> Condition {
     Condition {
         options_differ: asked.differs(&arena.config()),
         sync_failed: arena.check_sync().is_err(),
-        in_place: attach::lost(arena).is_none(),
+        in_place: files::lost(arena).is_none(),
     }
 }
 

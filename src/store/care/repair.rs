@@ -20,7 +20,7 @@ use crate::log::record;
 use crate::log::segment::{self, ACTIVE, DRAINED, FREE, ZEROED};
 use crate::log::{Image, Run, Seen, Source};
 use crate::options::Options;
-use crate::store::attach::{self, Solitude};
+use crate::store::alone::{self, Solitude};
 use crate::store::superblock::Superblock;
 use crate::store::{ops, owner};
 use crate::sys::dir::Dir;
@@ -127,7 +127,7 @@ pub(super) fn repair(
             let plan =
                 Survey::new(&arena.dir, &arena.data, &superblock, Some(&arena))?.run(progress)?;
             let Some(plan) = plan.filter(|_| checked.complete) else {
-                attach::close_cleanly(&arena)?;
+                alone::close_cleanly(&arena)?;
                 return Ok(Repaired::default());
             };
             let own = |f: &Finding| f.file != FileKind::Super;
@@ -146,7 +146,7 @@ pub(super) fn repair(
                 drop(arena);
                 rebuild(path, &open)?;
             } else {
-                attach::close_cleanly(&arena)?;
+                alone::close_cleanly(&arena)?;
             }
             plan.summarise(&mut report);
             report.rebuilt = damaged;
@@ -164,7 +164,7 @@ pub(super) fn repair(
                 drop(data);
                 let arena = solitude.make_ready()?;
                 plan.drop_pieces(&arena)?;
-                attach::close_cleanly(&arena)?;
+                alone::close_cleanly(&arena)?;
             }
             plan.summarise(&mut report);
             report.rebuilt = true;
@@ -176,7 +176,7 @@ pub(super) fn repair(
 /// Somebody may have been faster: then it was they who rebuilt.
 fn rebuild(path: &Path, open: &Options) -> Result<()> {
     match Solitude::enter(path, open) {
-        Ok(solitude) => attach::close_cleanly(&solitude.make_ready()?),
+        Ok(solitude) => alone::close_cleanly(&solitude.make_ready()?),
         Err(Error::Refused { .. }) => Ok(()),
         Err(other) => Err(other),
     }

@@ -154,11 +154,24 @@ pub(super) fn retire(arena: &Arena, number: u64) -> Result<bool> {
         return Ok(false);
     }
     let lane = Lane::acquire_number(arena, state.arg() as u64)?;
-    let here = lane.is_in(number);
+    let here = lane.segment() == Some(number);
     if here {
         lane.retire();
     }
     Ok(here)
+}
+
+/// Ends the segments of all lanes in which at least `least` of the lines written are not alive.
+pub(super) fn retire_the_dead(arena: &Arena, least: u64) {
+    for number in 0..arena.geometry.all_lanes() {
+        // One that a stopped process has is left for later.
+        let Ok(lane) = Lane::acquire_number(arena, number) else { continue };
+        let Some(segment) = lane.segment() else { continue };
+        let written = lane.offset().saturating_sub(segment::start(arena, segment)) / LINE;
+        if written.saturating_sub(alive(arena, segment) + 1) >= least {
+            lane.retire();
+        }
+    }
 }
 
 /// The adjacent segments that are emptied with the least work for a value that fills `count`.

@@ -133,9 +133,9 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
     true
 }
 
-/// All of them, at once.
+/// All of them but one, which the sweep may need when the disk is full, at once.
 pub(super) fn give_all_back(arena: &Arena) {
-    for number in backed(arena).rev() {
+    for number in backed(arena).skip(1) {
         segment::make_bare(arena, number);
     }
 }

@@ -65,6 +65,8 @@ enum Lap {
 struct Gain {
     expired: u64,
     drained: u64,
+    /// Lines that only wait for something older to go.
+    waiting: u64,
 }
 
 /// Free segments below which the maintenance thread sweeps.
@@ -107,6 +109,7 @@ fn lap(arena: &Arena, budget: u64, which: Lap, enough: impl Fn() -> bool) -> Res
             seen += outcome.records;
             gain.expired += outcome.expired;
             gain.drained += outcome.drained as u64;
+            gain.waiting += outcome.waiting_lines;
         }
     }
     advance(arena);
@@ -139,9 +142,14 @@ enum Step {
     Nothing,
 }
 
+/// Dead lines for which a segment is emptied, if one part of so many is enough.
+fn least(arena: &Arena, parts: u64) -> u64 {
+    (segment::capacity(arena) / parts).max(1)
+}
+
 /// Empties the next segment, or a part of it, if at least one part of `parts` of it is dead.
 fn step(arena: &Arena, parts: u64, budget: Budget) -> Result<Step> {
-    let least = (segment::capacity(arena) / parts).max(1);
+    let least = least(arena, parts);
     let begun = arena.meta.load(word::VICTIM).checked_sub(1);
     if arena.evicts() && begun.is_some_and(|begun| begun & evict::BEGUN != 0) {
         return evict_step(arena, budget);
@@ -266,19 +274,27 @@ pub(super) struct Wanted {
     pub(super) segments: u64,
     /// Lines more than were alive before, at most.
     pub(super) lines: u64,
+    /// The disk is full: only what has disk space already is of use.
+    pub(super) with_blocks: bool,
 }
 
 impl Wanted {
     /// For who does not know before: a value of some kilobytes.
-    pub(super) const LITTLE: Wanted = Wanted { segments: 1, lines: 64 };
+    pub(super) const LITTLE: Wanted = Wanted { segments: 1, lines: 64, with_blocks: false };
 
     /// The word that says until when it is no use to look for room of this kind again.
     fn vain_until(self) -> u64 {
         if self.lines == 0 { word::NO_ROOM_UNTIL_MS } else { word::NO_LIFE_UNTIL_MS }
     }
 
-    fn is_there(self, arena: &Arena) -> bool {
+    /// Are so many free, side by side or not?
+    fn is_free(self, arena: &Arena) -> bool {
         segment::free(arena) >= RESERVE + self.segments
+            && (!self.with_blocks || segment::free_with_blocks(arena) > self.segments)
+    }
+
+    fn is_there(self, arena: &Arena) -> bool {
+        self.is_free(arena)
             && (self.segments == 1 || segment::has_run(arena, self.segments))
             && segment::has_room_for(arena, self.lines)
     }
@@ -317,7 +333,7 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
     let deadline = Instant::now() + arena.operation_timeout;
     let mut patience = pin::PATIENCE;
     let mut which = Lap::Hinted;
-    let (mut most_free, mut in_vain) = (0, 0);
+    let (mut most_free, mut in_vain, mut aged, mut retired) = (0, 0, 0, false);
     for _ in 0..8 * arena.geometry.segments {
         segment::recount_free(arena);
         if segment::free(arena) > most_free {
@@ -330,12 +346,9 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
         if free_drained(arena)? || pin::give_way(arena, &mut patience) {
             continue;
         }
-        let scarce = segment::free(arena) < RESERVE + wanted.segments;
-        // What only shadows is moved too, and may go in a circle as long as something older stays:
-        // that goes first then, and a cache has something better to do.
-        if in_vain > 0 {
-            arena.meta.store(word::AGE_PRESSURE, 1);
-        }
+        let scarce = !wanted.is_free(arena);
+        // What only shadows is moved too, again and again as long as something older stays: a cache
+        // has something better to do.
         let may_move = scarce && !(arena.evicts() && in_vain >= MOVES_IN_VAIN);
         if may_move && step(arena, NEED_PARTS, Budget::ALL)? != Step::Nothing {
             in_vain += 1;
@@ -357,6 +370,7 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
         if gain.expired > 0 || gain.drained > 0 || enough() {
             continue;
         }
+        let used = arena.geometry.segments - segment::free(arena);
         // Somebody else has one in hand: it may be the one that comes free.
         if is_any_swept(arena) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
@@ -364,6 +378,17 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
         }
         match which {
             Lap::Hinted => which = Lap::All,
+            Lap::All if aged < used && gain.waiting >= used * least(arena, NEED_PARTS) => {
+                arena.meta.store(word::AGE_PRESSURE, 1);
+                aged += 1;
+                which = Lap::Hinted;
+            }
+            // What lanes still fill was left alone, and may be all there is.
+            Lap::All if !retired => {
+                retired = true;
+                choose::retire_the_dead(arena, least(arena, NEED_PARTS));
+                which = Lap::Hinted;
+            }
             Lap::All => break,
         }
     }

@@ -20,7 +20,8 @@ use crate::store::stripe::{Change, Stripe};
 
 /// A lane's segment in which nothing is alive is ended after this long, so that it can be freed.
 const RETIRE_MS: u64 = 60_000;
-/// If what only shadows was more than one part of so many of a segment, older ones must go.
+/// If what only shadows was more than one part of so many of a segment, or half of what is not alive
+/// there, older ones must go.
 const SHADOW_PARTS: u64 = 20;
 
 /// What a visit is for.
@@ -65,6 +66,8 @@ pub(super) struct Outcome {
     shadow_lines: u64,
     /// Something waits for older segments to go.
     waits: bool,
+    /// Lines of it.
+    pub(super) waiting_lines: u64,
     /// When the next record here may be dropped; `None` = not by time.
     next_look_ms: Option<u64>,
     /// The walk came to the end of the segment.
@@ -133,7 +136,9 @@ pub(super) fn visit(
             }
             if let Ok(Some(done)) = &outcome {
                 count_expired(arena, done.expired);
-                if done.shadow_lines > segment::capacity(arena) / SHADOW_PARTS && task.empties() {
+                let over = segment::used_lines(arena, number).saturating_sub(hint);
+                let much = done.shadow_lines > segment::capacity(arena) / SHADOW_PARTS;
+                if task.empties() && (much || 2 * done.shadow_lines > over.max(1)) {
                     arena.meta.store(word::AGE_PRESSURE, 1);
                 }
             }
@@ -427,6 +432,7 @@ impl<'a> Visit<'a> {
             self.outcome.shadow_lines += lines;
             if self.task == Task::Reap {
                 self.outcome.waits = true;
+                self.outcome.waiting_lines += header.lines as u64;
                 if indexed.is_some() {
                     self.outcome.live_lines += header.lines as u64;
                 }
