@@ -519,6 +519,13 @@ impl Arena {
         self.identity.store((epoch << 16) | (number as u64 + 1), Ordering::Release);
     }
 
+    /// Is something put off until the moment in this word, on the monotonic clock, for `most` ms at
+    /// most? A moment further off than that comes from damage, and puts nothing off.
+    pub(crate) fn is_put_off(&self, word: u64, now_ms: u64, most_ms: u64) -> bool {
+        let left = self.meta.load(word).saturating_sub(now_ms);
+        left > 0 && left <= most_ms
+    }
+
     /// Has somebody its byte, or is about to take it, who has not healed what its last owner left?
     pub(crate) fn is_claimed(&self, number: u32) -> bool {
         let at = self.geometry.slot(number);

@@ -133,8 +133,9 @@ pub(super) fn look_after(arena: &Arc<Arena>, flusher: &Arc<Flusher>) {
 /// Threads are not wanted: the operation that finds a sync due does it.
 #[cold]
 fn due_without_thread(arena: &Arena) -> Result<()> {
-    let last = arena.meta.load(word::LAST_SYNC_MS);
-    let due = clock::mono_ms().saturating_sub(last) >= arena.sync_interval_ms();
+    // In this order: then a moment that is yet to come is damage.
+    let (last, now) = (arena.meta.load(word::LAST_SYNC_MS), clock::mono_ms());
+    let due = last > now || now - last >= arena.sync_interval_ms();
     if is_periodic(arena) && due {
         files::look_around(arena);
         round(arena)?;
@@ -252,7 +253,7 @@ fn tick(arena: &Arena, flusher: &Flusher) -> bool {
 /// Every now and then.
 fn sweep_is_due(arena: &Arena) -> bool {
     let now = clock::mono_ms();
-    if now < arena.meta.load(word::NEXT_SWEEP_MS) {
+    if arena.is_put_off(word::NEXT_SWEEP_MS, now, SWEEP_EVERY_MS) {
         return false;
     }
     arena.meta.store(word::NEXT_SWEEP_MS, now + SWEEP_EVERY_MS);
@@ -261,12 +262,14 @@ fn sweep_is_due(arena: &Arena) -> bool {
 
 /// Is this process the one that works? It is if the last one is gone or has not been heard of.
 fn elected(arena: &Arena) -> bool {
-    let (me, now) = (arena.identity(), clock::mono_ms());
+    let me = arena.identity();
     let who = arena.meta.load(word::FLUSHER);
+    let heard = arena.meta.load(word::FLUSHER_BEAT_MS);
+    // Read after what was heard: then a moment that is yet to come is damage.
+    let now = clock::mono_ms();
     if who != me {
-        let heard = arena.meta.load(word::FLUSHER_BEAT_MS);
         let patience = 2 * arena.sync_interval_ms().min(60_000);
-        let late = now.saturating_sub(heard) > patience;
+        let late = heard > now || now - heard > patience;
         if who != 0 && !late && !arena.is_gone(who) {
             return false;
         }

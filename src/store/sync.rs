@@ -30,8 +30,10 @@ pub(super) fn next_round(arena: &Arena) -> u64 {
     arena.meta.load(word::ROUND_STARTED).saturating_add(1)
 }
 
+/// A round that nobody can have begun yet is not over, whatever the word says: that is damage.
 pub(super) fn is_done(arena: &Arena, round: u64) -> bool {
-    arena.meta.load(word::ROUND_DONE) >= round
+    let done = arena.meta.load(word::ROUND_DONE);
+    done >= round && done <= arena.meta.load(word::ROUND_STARTED)
 }
 
 /// Runs one round. A failed sync is final: the kernel may forget what it could not write.
@@ -65,6 +67,10 @@ fn run_alone(arena: &Arena, file: Option<&File>) -> Result<(u64, Result<()>)> {
     arena.count_time(Timed::SyncRound, took);
     let outcome = match done {
         Ok(()) => {
+            let done = arena.meta.load(word::ROUND_DONE);
+            if done > arena.meta.load(word::ROUND_STARTED) {
+                let _ = arena.meta.cas(word::ROUND_DONE, done, 0);
+            }
             arena.meta.max(word::ROUND_DONE, number);
             arena.meta.store(word::LAST_SYNC_MS, clock::mono_ms());
             arena.count(Count::SyncRounds);
@@ -173,5 +179,55 @@ fn gather(arena: &Arena) {
         if now - begun >= limit || now - last >= limit / 2 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::options::{Options, Sync, Ttl};
+    use crate::store::Store;
+    use crate::sys::disk::Disk;
+
+    #[derive(Default)]
+    struct Counted(AtomicU64);
+
+    impl Disk for Counted {
+        fn sync(&self, kind: FileKind, file: &File) -> std::io::Result<()> {
+            self.0.fetch_add((kind == FileKind::Data) as u64, Ordering::SeqCst);
+            file.sync_data()
+        }
+    }
+
+    /// The word by which waiters know that their round is over says so of all rounds to come.
+    #[test]
+    fn a_round_that_nobody_began_covers_nothing() -> Result<()> {
+        let private = PermissionsExt::from_mode(0o700);
+        let dir = tempfile::Builder::new().permissions(private).tempdir().expect("a directory");
+        let disk = Arc::new(Counted::default());
+        let options = Options {
+            create: true,
+            thread: false,
+            sync: Some(Sync::Always),
+            max_bytes: Some(8 << 20),
+            disk: Some(disk.clone()),
+            ..Options::default()
+        };
+        let store = Store::open(dir.path(), &options)?;
+        let arena = store.arena()?;
+        for damaged in [u64::MAX, arena.meta.load(word::ROUND_STARTED) + 1_000_000] {
+            arena.meta.store(word::ROUND_DONE, damaged);
+            for _ in 0..2 {
+                let before = disk.0.load(Ordering::SeqCst);
+                store.set(b"key", b"value", 0, Ttl::Never)?;
+                assert!(disk.0.load(Ordering::SeqCst) > before, "{damaged}: nothing was synced");
+            }
+            assert!(arena.meta.load(word::ROUND_DONE) < damaged, "the damage stays");
+        }
+        Ok(())
     }
 }

@@ -249,7 +249,7 @@ pub(super) fn help(arena: &Arena, lines: u64) -> Result<()> {
 #[cold]
 fn help_now(arena: &Arena, lines: u64) -> Result<()> {
     let now = clock::mono_ms();
-    if now < arena.meta.load(word::NO_VICTIM_UNTIL_MS) {
+    if arena.is_put_off(word::NO_VICTIM_UNTIL_MS, now, NO_VICTIM_MS) {
         return Ok(());
     }
     let budget = Budget { lines: HELP_LINES.max(8 * lines) };
@@ -324,7 +324,7 @@ pub(super) fn make_room(arena: &Arena, mut wanted: Wanted) -> Result<bool> {
 fn was_vain(arena: &Arena, wanted: Wanted) -> bool {
     let live = arena.meta.load(word::LIVE_LINES) as i64;
     let then = arena.meta.load(word::NO_ROOM_LIVE) as i64;
-    clock::mono_ms() < arena.meta.load(wanted.vain_until())
+    arena.is_put_off(wanted.vain_until(), clock::mono_ms(), NO_ROOM_MS)
         && live.saturating_add(segment::capacity(arena) as i64) > then
 }
 

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::visit::{self, Budget, Outcome, Task};
 use super::{Age, choose, free_drained};
+use crate::arena::word;
 use crate::log::segment::{self, FREE};
 use crate::options::{Options, Sync, Ttl};
 use crate::store::commit;
@@ -368,4 +369,25 @@ fn whatever_is_swept_when_no_cut_brings_back_what_is_gone() {
             }
         }
     }
+}
+
+/// Words of `meta` say until when it is no use to look for room: one that says for ever is damage.
+#[test]
+fn a_search_for_room_is_put_off_for_a_moment_and_no_longer() {
+    let world = World::new(false);
+    let arena = world.store.arena().expect("open");
+    let big = "x".repeat(100_000);
+    let mut stored = 0;
+    while world.store.set(format!("{stored}").as_bytes(), big.as_bytes(), 0, Ttl::Never).is_ok() {
+        stored += 1;
+    }
+    for at in [word::NO_ROOM_UNTIL_MS, word::NO_LIFE_UNTIL_MS, word::NO_VICTIM_UNTIL_MS] {
+        arena.meta.store(at, u64::MAX);
+    }
+    // It looks as if nothing had come free since.
+    arena.meta.store(word::NO_ROOM_LIVE, 0);
+    world.end_in_place("0");
+    world.end_in_place("1");
+    world.set("2", &big);
+    assert!(stored > 4, "{stored}");
 }
