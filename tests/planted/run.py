@@ -31,7 +31,7 @@ SOURCES = PLACE / "sources"
 LIMIT_S = 1200
 # A command that could not be built says nothing about the bug.
 NOT_BUILT = re.compile(r"^error(\[E\d+\])?: ", re.M)
-TEST_FAILED = re.compile(r"test result: FAILED|^\d+ passed, [1-9]\d* failed", re.M)
+TEST_FAILED = re.compile(r"test result: FAILED|^error: test failed|^\d+ passed, [1-9]\d* failed", re.M)
 
 
 class Bug(NamedTuple):
