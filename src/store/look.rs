@@ -312,9 +312,11 @@ mod tests {
 
     use super::*;
     use crate::arena::stripe;
+    use crate::key::Kind;
     use crate::options::{Options, Sync, Ttl};
-    use crate::store::Store;
+    use crate::store::ops::{self, Doomed};
     use crate::store::stripe::Found;
+    use crate::store::{Store, Write};
     use crate::sys::latch;
 
     fn made() -> Result<(tempfile::TempDir, Store)> {
@@ -353,6 +355,42 @@ mod tests {
             |slot_at| judge(arena, &key, slot_at, other.1, &mut Scratch::new(), Some(&mut vec![]));
         assert!(matches!(judged(mine.0)?, Judged::Moved), "the slot names another place by now");
         assert!(matches!(judged(other.0)?, Judged::Other), "the slot still names it");
+        Ok(())
+    }
+
+    /// Keys whose hashes are the same in all 64 bits: the bytes tell them apart, also where the sweep
+    /// moves them and a rebuild finds them.
+    #[test]
+    fn keys_of_one_hash_are_told_apart() -> Result<()> {
+        let (dir, mut store) = made()?;
+        let key = |bytes| Key { bytes, hash: 0x1234_5678_9abc_def0, kind: Kind::Value };
+        let set = |store: &Store, name, value: &[u8]| -> Result<()> {
+            ops::put(store.arena()?, &key(name), value, &Write::default()).map(drop)
+        };
+        let shown = |store: &Store, name| -> Result<Option<Vec<u8>>> {
+            let mut value = Vec::new();
+            Ok(get(store.arena()?, &key(name), &mut value)?.map(|_| value))
+        };
+        for name in [&b"one"[..], b"two", b"three"] {
+            set(&store, name, name)?;
+        }
+        set(&store, b"two", b"second")?;
+        ops::delete(store.arena()?, &key(b"three"), Doomed::Any, None)?;
+        for what in ["written", "moved", "found by a rebuild"] {
+            match what {
+                "moved" => drop(store.compact()?),
+                "found by a rebuild" => {
+                    drop(store);
+                    std::fs::remove_file(dir.path().join("meta")).expect("meta was there");
+                    store = Store::open(dir.path(), &Options::default())?;
+                }
+                _ => {}
+            }
+            assert_eq!(shown(&store, b"one")?.as_deref(), Some(&b"one"[..]), "{what}");
+            assert_eq!(shown(&store, b"two")?.as_deref(), Some(&b"second"[..]), "{what}");
+            assert_eq!(shown(&store, b"three")?, None, "{what}");
+            assert_eq!(shown(&store, b"four")?, None, "{what}");
+        }
         Ok(())
     }
 
