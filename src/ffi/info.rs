@@ -164,3 +164,19 @@ pub unsafe extern "C" fn holdfast_trim_memory(
 pub extern "C" fn holdfast_test_panic(calls: c_int) {
     failure::hook::arm(calls.max(0) as u32);
 }
+
+/// For tests of programs that embed the library: the process gets `signal` just before its `n`-th
+/// store to shared memory from now on, and goes no further; with 0 it only stops there. An `n` of
+/// UINT64_MAX disarms.
+///
+/// Returns how many stores were left of the `n` before, which tells how many were made since.
+///
+/// cbindgen:ignore
+#[cfg(feature = "faults")]
+#[unsafe(no_mangle)]
+pub extern "C" fn holdfast_test_die(n: u64, signal: c_int) -> u64 {
+    let left = crate::sys::fault::left();
+    crate::sys::fault::die_by(signal);
+    crate::sys::fault::arm(n);
+    left
+}

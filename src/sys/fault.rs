@@ -1,8 +1,9 @@
 //! Fault points: every store to shared memory is one, and every change of the directory. Without
 //! the feature `faults` they are nothing.
 //!
-//! With it, a test arms the process to end, as by SIGKILL, just before its n-th store. Stepping n
-//! from 1 until the operation completes leaves the image of a death at every step. Or it arms a
+//! With it, a test arms the process to end, as by SIGKILL, just before its n-th store (or to stop
+//! there for good, so that somebody else ends it). Stepping n from 1 until the operation
+//! completes leaves the image of a death at every step. Or it arms a
 //! panic there instead: what an assertion that does not hold would do. Or it looks at the files
 //! before each store of its own thread, for what a power cut would leave there.
 //!
@@ -11,7 +12,7 @@
 #[cfg(feature = "faults")]
 mod armed {
     use std::cell::Cell;
-    use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
     /// What a test that watches is told of.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ mod armed {
 
     static LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
     static PANICS: AtomicBool = AtomicBool::new(false);
+    static SIGNAL: AtomicI32 = AtomicI32::new(libc::SIGKILL);
 
     /// The process ends just before its `n`-th store from now on; `u64::MAX` disarms.
     pub fn arm(n: u64) {
@@ -52,6 +54,11 @@ mod armed {
     pub fn arm_panic(n: u64) {
         PANICS.store(true, Ordering::Relaxed);
         LEFT.store(n, Ordering::Relaxed);
+    }
+
+    /// What the process gets at that store: a signal, or 0 for nothing, and then it stays there.
+    pub fn die_by(signal: i32) {
+        SIGNAL.store(signal, Ordering::Relaxed);
     }
 
     /// How many stores are left; tells a test how many an operation made.
@@ -105,7 +112,7 @@ mod armed {
         if LEFT.fetch_sub(1, Ordering::Relaxed) == 1 {
             // SAFETY: kill and pause have no memory obligations; the process ends here.
             unsafe {
-                libc::kill(libc::getpid(), libc::SIGKILL);
+                libc::kill(libc::getpid(), SIGNAL.load(Ordering::Relaxed));
                 loop {
                     libc::pause();
                 }
