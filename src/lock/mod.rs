@@ -674,18 +674,20 @@ pub(crate) fn list(arena: &Arena, limit: usize) -> Result<Vec<LockInfo>> {
     Ok(found)
 }
 
-/// How many are held and how many wait, for statistics; no latch is taken.
+/// How many the living hold and how many of them wait, for statistics; no latch is taken. What the
+/// dead left stays in the table until somebody needs it.
 pub(crate) fn census(arena: &Arena) -> (u64, u64) {
-    let held = (0..LOCK_BUCKETS)
-        .map(|number| {
-            let names = arena.meta.line(arena.geometry.lock_bucket(number));
-            names[1..].iter().filter(|name| **name != 0).count() as u64
-        })
-        .sum();
-    let waiting = Ticket::all(arena)
-        .filter(|t| arena.meta.load(t.at(arena) + locks::TICKET_ENTRY) != 0)
-        .count() as u64;
-    (held, waiting)
+    let is_held = |place: &u64| {
+        let bucket = arena.geometry.lock_bucket(place / LOCK_WAYS);
+        arena.meta.load(bucket + locks::NAMES + place % LOCK_WAYS * 8) != 0
+            && !arena.is_gone(arena.meta.load(arena.geometry.lock_entry(*place) + locks::OWNER))
+    };
+    let waits = |ticket: &Ticket| {
+        arena.meta.load(ticket.at(arena) + locks::TICKET_ENTRY) != 0
+            && !arena.is_gone(ticket.owner(arena))
+    };
+    let held = (0..LOCK_BUCKETS * LOCK_WAYS).filter(is_held).count();
+    (held as u64, Ticket::all(arena).filter(waits).count() as u64)
 }
 
 /// Before a process slot is used again: nothing in the table bears its old owner's number.

@@ -265,6 +265,22 @@ fn many_processes_count_exactly_under_the_lock() {
 }
 
 #[test]
+fn the_dead_are_not_counted_as_holding_or_waiting() {
+    let dir = dir();
+    let store = open(dir.path(), &small());
+    let count = || (store.stats().unwrap().locks_held, store.stats().unwrap().lock_waiters);
+    let mut holder = Talker::spawn(worker("hold", dir.path(), &["0"]));
+    assert!(holder.hear().starts_with("held"));
+    let mut waiter = Talker::spawn(worker("wait", dir.path(), &[]));
+    until("the waiter", || count() == (1, 1));
+    waiter.kill();
+    until("the waiter's end", || count() == (1, 0));
+    // Nobody asks for this key again, so nobody takes the lock over.
+    holder.kill();
+    until("the holder's end", || count() == (0, 0));
+}
+
+#[test]
 fn a_hundred_waiters_in_as_many_processes_come_in_their_order() {
     let waiters = size("HOLDFAST_WAITERS", 110);
     let dir = dir();
