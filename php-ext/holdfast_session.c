@@ -8,7 +8,8 @@
  *   - The session's lock is taken with the read and given back by close. The kernel gives it back
  *     when the process dies.
  *   - Nothing is written for a session that was not read to its end. A memory limit that strikes
- *     inside a read makes PHP write an empty session at the end of the request.
+ *     inside a read makes PHP write an empty session at the end of the request. Nor is what PHP
+ *     could not pack to its end.
  *   - A callback that fails raises one warning that says why, and answers FAILURE. It never answers
  *     with an empty session because it could not look.
  *   - Ids never appear in a message; a hash of the key does, the same as in holdfast_locks().
@@ -533,6 +534,14 @@ static zend_result prepare_write(php_holdfast_session *session, zend_string *id)
 	if (session->read_state == PHP_HOLDFAST_READING) {
 		say(session, E_WARNING, "was not read to its end, so what PHP would write now is not the "
 			"session; the stored data stays as it is");
+		return FAILURE;
+	}
+	/* An object of the session threw, or ended the request, while PHP packed it. PHP would write
+	 * the values up to that one, which it cannot unpack: it destroys such a session at its next
+	 * start. */
+	if (EG(exception)) {
+		say(session, E_WARNING, "was not packed to its end, because of what an object in it did; "
+			"the stored data stays as it is");
 		return FAILURE;
 	}
 	return session->read_state == PHP_HOLDFAST_UNREAD ? lock_unread(session) : SUCCESS;
