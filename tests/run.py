@@ -78,7 +78,7 @@ SUITES = [
     ], 900, count_cargo),
     Suite("capi", ["tests/capi/run.sh"], 600, count_closing_line),
     Suite("phpt", ["build/php-ext/tests/run.sh"], 600, count_phpt),
-    Suite("fpm", ["python3", "tests/fpm/run.py"], 600, count_closing_line),
+    Suite("fpm", ["python3", "tests/fpm/run.py"], 900, count_closing_line),
     Suite("wire", ["python3", "tests/daemon/wire.py"], 300, count_closing_line),
     Suite("clients", ["python3", "tests/daemon/clients.py"], 400, count_closing_line),
     Suite("robust", ["python3", "tests/daemon/robust.py"], 400, count_closing_line),

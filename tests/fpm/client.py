@@ -94,12 +94,8 @@ class _Connection:
             return
         head = self._received[:head_end].decode("latin-1")
         lower = head.lower()
-        at = lower.find("\r\ncontent-length:")
-        if at < 0:
-            raise AssertionError(f"an answer without Content-Length: {head}")
-        length = int(lower[at + 17 :].split("\r\n", 1)[0])
-        body = self._received[head_end + 4 :]
-        if len(body) < length:
+        body = _whole_body(lower, self._received[head_end + 4 :])
+        if body is None:
             return
         status = int(head[9:12])
         if "\r\nconnection: close" in lower:
@@ -111,6 +107,24 @@ class _Connection:
             self._selector.unregister(self._socket)
             self._socket.close()
             self._socket = None
+
+
+def _whole_body(head: str, received: bytes) -> bytes | None:
+    """The body once it is there to its end, which its head must make known."""
+    at = head.find("\r\ncontent-length:")
+    if at >= 0:
+        length = int(head[at + 17 :].split("\r\n", 1)[0])
+        return received if len(received) >= length else None
+    if "\r\ntransfer-encoding: chunked" not in head:
+        raise AssertionError(f"an answer whose end is not known: {head}")
+    body = b""
+    while b"\r\n" in received:
+        size, received = received.split(b"\r\n", 1)
+        length = int(size, 16)
+        if length == 0:
+            return body
+        body, received = body + received[:length], received[length + 2 :]
+    return None
 
 
 def drive(port: int, clients: list[Client], seconds: float, tick: Any = None) -> list[Any]:

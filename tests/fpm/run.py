@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Acceptance tests of the save handler under real php-fpm and nginx.
 
-Each test is a function that gets the running site and returns one line of findings; an AssertionError
-fails it. Sizes come from the environment, so that a long run is the same test with larger numbers:
+Each module below has its own site (pools of workers that share one store) and its tests: functions that
+get the running site and return one line of findings. An AssertionError fails a test; Skipped says which
+tool is not there. Sizes come from the environment (HOLDFAST_FPM_*, at the top of each module), so that a
+long run is the same test with larger numbers; HOLDFAST_FPM_SEED (printed) plays random instants again.
 
-    HOLDFAST_FPM_CLIENTS=64  HOLDFAST_FPM_INCREMENTS=1000  HOLDFAST_FPM_KILLS=50
-    HOLDFAST_FPM_REQUESTS=20000  HOLDFAST_FPM_SEED=(random, printed)
-
-    tests/fpm/run.py [--handler files] [NAME...]
+    tests/fpm/run.py [--handler files] [MODULE or TEST...]
 
 --handler files plays the same tests against PHP's own handler, for comparison.
 """
@@ -16,369 +15,86 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import os
-import random
-import secrets
 import signal
-import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable
+from types import ModuleType
 
-import client
-from servers import TERMINATE_SECONDS, WORKERS, Site, processes
+import deaths
+import secrecy
+import soak
+import traffic
+from servers import Site, processes
+from shared import SEED, Skipped
 
-CLIENTS = int(os.environ.get("HOLDFAST_FPM_CLIENTS", "64"))
-INCREMENTS = int(os.environ.get("HOLDFAST_FPM_INCREMENTS", "1000"))
-KILLS = int(os.environ.get("HOLDFAST_FPM_KILLS", "50"))
-REQUESTS = int(os.environ.get("HOLDFAST_FPM_REQUESTS", "20000"))
-SEED = int(os.environ.get("HOLDFAST_FPM_SEED", str(secrets.randbelow(2**32))))
-
-# The promise is 50 ms for a key whose holder died. On top come a whole request through nginx and PHP,
-# and the time that a busy machine with two cores keeps a ready process waiting.
-PROMISE_MS = 50
-SCHEDULING_MARGIN_MS = 200
-TRAFFIC_SECONDS = 240
-
-chance = random.Random(SEED)
+MODULES = {"traffic": traffic, "deaths": deaths, "soak": soak, "secrecy": secrecy}
+FAILURES = (AssertionError, OSError, http.client.HTTPException, processes.TookTooLong)
 
 
-class Tally:
-    """What one client saw: counts that were acknowledged, and requests whose end is unknown."""
-
-    def __init__(self) -> None:
-        self.acknowledged: list[int] = []
-        self.workers: set[str] = set()
-        self.unknown = 0
-        self.slowest = 0.0
+class Score:
+    passed = failed = skipped = 0
 
 
-def incrementing(session: str, goes_on: Callable[[int], bool], path: str = "/count.php", may_break: bool = False) -> client.Client:
-    """Adds to the session's counter until `goes_on` says no. With `may_break`, a request may end
-    without an answer or with nginx's 502 (its worker was killed); else that fails the test."""
-    tally = Tally()
-    done = 0
-    while goes_on(done):
-        answer = yield client.get(path, session, keep=not may_break)
-        done += 1
-        tally.slowest = max(tally.slowest, answer.seconds)
-        if answer.status == 200:
-            count, worker = answer.body.split()
-            tally.acknowledged.append(int(count))
-            tally.workers.add(worker)
-        elif may_break and answer.status in (0, 502, 504):
-            tally.unknown += 1
+def play(test: Callable[[Site], str], site: Site, score: Score) -> None:
+    began = time.monotonic()
+    try:
+        findings, verdict = test(site), "PASS"
+        score.passed += 1
+    except Skipped as missing:
+        findings, verdict = str(missing), "SKIPPED"
+        score.skipped += 1
+    except FAILURES as error:
+        findings, verdict = f"{type(error).__name__}: {error}", "FAIL"
+        score.failed += 1
+    print(f"{verdict}  {time.monotonic() - began:5.1f} s  {test.__name__}: {findings}", flush=True)
+    if verdict == "FAIL":
+        print(site.logs(), flush=True)
+
+
+def play_module(module: ModuleType, tests: list[Callable[[Site], str]], handler: str, score: Score) -> None:
+    failed_before = score.failed
+    try:
+        site = module.site(handler)
+    except Skipped as missing:
+        print(f"SKIPPED  {module.__name__}: {missing}", flush=True)
+        score.skipped += len(tests)
+        return
+    try:
+        site.start()
+        for test in tests:
+            play(test, site, score)
+    except FAILURES as error:
+        score.failed += 1
+        print(f"FAIL  the servers did not start: {error}\n{site.logs()}")
+    finally:
+        site.stop()
+        if score.failed == failed_before:
+            site.remove()
         else:
-            raise AssertionError(f"status {answer.status}: {answer.body[:200]!r}")
-    return tally
-
-
-def stored_count(site: Site, session: str) -> int:
-    answer = site.get("/read.php", session)
-    assert answer.status == 200, answer
-    return int(answer.body.split()[0])
-
-
-def check_counts(site: Site, session: str, tallies: list[Tally]) -> tuple[int, int]:
-    """Nothing acknowledged is lost or given twice; what is unknown may have happened or not. The
-    visit that opened the session was number 1. Returns acknowledged and unknown."""
-    acknowledged = [count for tally in tallies for count in tally.acknowledged]
-    unknown = sum(tally.unknown for tally in tallies)
-    repeated = len(acknowledged) - len(set(acknowledged))
-    assert repeated == 0, f"{repeated} counts were given out twice: increments were lost"
-    final = stored_count(site, session)
-    assert max(acknowledged, default=1) <= final, f"count {max(acknowledged)} was acknowledged, {final} is stored"
-    lowest, highest = 1 + len(acknowledged), 1 + len(acknowledged) + unknown
-    assert lowest <= final <= highest, f"{final} is stored, not {lowest} to {highest}"
-    return len(acknowledged), unknown
-
-
-# ---- the tests ----------------------------------------------------------------------------------
-
-
-def one_session_counts_exactly(site: Site) -> str:
-    """64 clients x 1,000 increments of one session, 8 workers: the count is exact."""
-    session = site.new_session()
-    began = time.monotonic()
-    tallies = client.drive(
-        site.port, [incrementing(session, lambda done: done < INCREMENTS) for _ in range(CLIENTS)], TRAFFIC_SECONDS
-    )
-    took = time.monotonic() - began
-    acknowledged, unknown = check_counts(site, session, tallies)
-    assert (acknowledged, unknown) == (CLIENTS * INCREMENTS, 0), (acknowledged, unknown)
-    workers = len(set().union(*(tally.workers for tally in tallies)))
-    assert workers == WORKERS, f"only {workers} of {WORKERS} workers took part"
-    slowest = max(tally.slowest for tally in tallies)
-    return f"{acknowledged:,} increments by {CLIENTS} clients, {workers} workers, {acknowledged / took:,.0f}/s, slowest {slowest * 1000:.0f} ms"
-
-
-def without_the_lock_increments_are_lost(site: Site) -> str:
-    """The same with holdfast.lock = 0 must come out short: else the test above could not see a loss."""
-    if site.handler != "holdfast":
-        return "not asked of another handler"
-    session = site.new_session()
-    path = "/count.php?lock=0&pause=500"
-    tallies = client.drive(site.port, [incrementing(session, lambda done: done < 50, path) for _ in range(16)], TRAFFIC_SECONDS)
-    acknowledged = sum(len(tally.acknowledged) for tally in tallies)
-    final = stored_count(site, session)
-    assert final < 1 + acknowledged, f"{acknowledged} increments without a lock, and none was lost"
-    return f"{acknowledged} acknowledged, {final - 1} counted"
-
-
-def a_killed_holder_frees_its_lock(site: Site) -> str:
-    """Workers SIGKILLed while they hold the lock: the next request has it at once, with the last data."""
-    after_ms, queued_ms = [], []
-    session = site.new_session()
-    count = 1
-    for number in range(KILLS):
-        holder = Holder(site, session)
-        queue_first = number % 2 == 1
-        waiter = Waiter(site, session)
-        if queue_first:
-            waiter.start()
-        time.sleep(chance.uniform(0.001, 0.030))
-        victim = processes.see(holder.pid)
-        assert victim is not None, "the holder died by itself"
-        killed_at = time.monotonic()
-        processes.send([victim], signal.SIGKILL)
-        if not queue_first:
-            waiter.start()
-        answer, answered_at = waiter.wait()
-        assert answer.status == 200, answer
-        found = int(answer.body.split()[0])
-        # The holder never wrote, so the next one continues from what was committed before it.
-        assert found == count + 1, f"kill {number}: {count} was committed, the next request answered {found}"
-        count = found
-        (queued_ms if queue_first else after_ms).append((answered_at - killed_at) * 1000)
-        holder.close()
-    bound = PROMISE_MS + SCHEDULING_MARGIN_MS
-    worst = max(after_ms + queued_ms)
-    report = ", ".join(
-        f"{name} p50 {statistics.median(times):.1f} ms, max {max(times):.1f} ms"
-        for name, times in (("next request", after_ms), ("already waiting", queued_ms)) if times
-    )
-    assert statistics.median(after_ms + queued_ms) < PROMISE_MS, report
-    assert worst < bound, f"{report}; bound {PROMISE_MS} + {SCHEDULING_MARGIN_MS} ms for scheduling"
-    return f"{KILLS} kills: {report} (bound {PROMISE_MS} + {SCHEDULING_MARGIN_MS} for scheduling)"
-
-
-def kills_at_random_lose_nothing(site: Site) -> str:
-    """Workers SIGKILLed at any instant under full traffic: no acknowledged increment is lost, none stuck."""
-    sessions = [site.new_session() for _ in range(4)]
-    kills = 0
-    next_kill = 0.0
-
-    def tick(passed: float) -> None:
-        nonlocal kills, next_kill
-        if kills < KILLS and passed >= next_kill:
-            workers = site.workers("main")
-            if workers:
-                kills += processes.send([chance.choice(workers)], signal.SIGKILL)
-            next_kill = passed + chance.uniform(0.02, 0.18)
-
-    # With a pause inside the lock most kills hit a holder or a waiter, without one any other instant.
-    clients = [
-        incrementing(session, lambda _: kills < KILLS, f"/count.php?pause={pause}", may_break=True)
-        for session in sessions
-        for pause in (0, 0, 100, 100, 500, 500, 2000, 2000)
-    ]
-    results = client.drive(site.port, clients, TRAFFIC_SECONDS, tick)
-    acknowledged = unknown = 0
-    for place, session in enumerate(sessions):
-        counts = check_counts(site, session, results[place * 8 : place * 8 + 8])
-        acknowledged, unknown = acknowledged + counts[0], unknown + counts[1]
-    slowest = max(tally.slowest for tally in results)
-    # Thirty-two requests may stand in line for eight workers, some of which are being replaced.
-    assert slowest < 2.0, f"a request took {slowest:.1f} s"
-    assert unknown <= kills, f"{unknown} requests ended without an answer after {kills} kills"
-    return f"{kills} kills, {acknowledged:,} acknowledged, 0 lost, {unknown} cut off, slowest {slowest * 1000:.0f} ms"
-
-
-def a_terminated_request_frees_its_lock(site: Site) -> str:
-    """request_terminate_timeout kills a request that holds the lock: the next one proceeds."""
-    session = site.new_session()
-    holder = Holder(site, session, "/limited/hold.php?ms=20000")
-    # Half-way: late enough to be waiting when the holder is killed, too young to be killed itself.
-    time.sleep(TERMINATE_SECONDS / 2)
-    began = time.monotonic()
-    answer = site.get("/limited/count.php", session)
-    waited = time.monotonic() - began
-    assert answer.status == 200, answer
-    assert answer.body.split()[0] == "2", f"count {answer.body}: the terminated request wrote, or data was lost"
-    assert waited > 0.2, f"the holder was not terminated: the lock was free after {waited:.3f} s"
-    assert processes.see(holder.pid) is None, "the holder is still alive"
-    holder.close()
-    return f"freed {waited:.1f} s later, by php-fpm's timer"
-
-
-def a_graceful_reload_loses_nothing(site: Site) -> str:
-    """SIGUSR2 to the master under full traffic, three times: nothing is lost."""
-    sessions = [site.new_session() for _ in range(4)]
-    seconds = 6.0
-    reloads = 0
-    began = time.monotonic()
-    before = {worker.pid for worker in site.workers()}
-
-    def tick(passed: float) -> None:
-        nonlocal reloads
-        if reloads < 3 and passed > 1.5 * (reloads + 1):
-            site.reload_fpm()
-            reloads += 1
-
-    def goes_on(_: int) -> bool:
-        return time.monotonic() - began < seconds
-
-    clients = [incrementing(session, goes_on, may_break=True) for session in sessions for _ in range(4)]
-    results = client.drive(site.port, clients, TRAFFIC_SECONDS, tick)
-    acknowledged = unknown = 0
-    for place, session in enumerate(sessions):
-        counts = check_counts(site, session, results[place * 4 : place * 4 + 4])
-        acknowledged, unknown = acknowledged + counts[0], unknown + counts[1]
-    after = {worker.pid for worker in site.workers()}
-    assert not before & after, "workers from before the reload still run"
-    return f"{reloads} reloads, {acknowledged:,} acknowledged, 0 lost, {unknown} cut off by php-fpm"
-
-
-def a_restart_keeps_every_session(site: Site) -> str:
-    """SIGKILL to the master and every worker, then a new php-fpm: 200 sessions are as they were."""
-    tokens = give_tokens(site, 200)
-    held = Holder(site, next(iter(tokens)))
-    killed = site.kill_fpm()
-    held.close()
-    began = time.monotonic()
-    site.start_fpm()
-    first = site.get("/token.php", next(iter(tokens)))
-    ready = time.monotonic() - began
-    assert first.status == 200 and first.body == f"{tokens[next(iter(tokens))]} 2", first
-    for session, token in tokens.items():
-        answer = site.get("/read.php", session)
-        assert answer.status == 200 and answer.body.split()[1] == token, (answer, token)
-    return f"{killed} processes killed, one holding a lock; {len(tokens)} sessions intact; first answer {ready * 1000:.0f} ms after the start"
-
-
-def sessions_do_not_mix(site: Site) -> str:
-    """200 sessions in parallel, each with its own random token: no request ever sees another's."""
-    tokens = give_tokens(site, 200)
-    each = max(1, REQUESTS // len(tokens))
-
-    def visiting(session: str, token: str) -> client.Client:
-        last = 1
-        for _ in range(each):
-            answer = yield client.get("/token.php", session)
-            assert answer.status == 200, answer
-            # The count follows from the last one: nobody else uses this session.
-            assert answer.body == f"{token} {last + 1}", f"{answer.body!r} instead of '{token} {last + 1}'"
-            last += 1
-        return last - 1
-
-    began = time.monotonic()
-    done = sum(client.drive(site.port, [visiting(*pair) for pair in tokens.items()], TRAFFIC_SECONDS))
-    took = time.monotonic() - began
-    return f"{done:,} requests in {len(tokens)} sessions, no mismatch, {done / took:,.0f}/s"
-
-
-TESTS = [
-    one_session_counts_exactly,
-    without_the_lock_increments_are_lost,
-    a_killed_holder_frees_its_lock,
-    kills_at_random_lose_nothing,
-    a_terminated_request_frees_its_lock,
-    a_graceful_reload_loses_nothing,
-    a_restart_keeps_every_session,
-    sessions_do_not_mix,
-]
-
-
-# ---- what they share ------------------------------------------------------------------------------
-
-
-class Holder:
-    """A request that holds its session's lock; `pid` is the worker that does."""
-
-    def __init__(self, site: Site, session: str, path: str = "/hold.php?ms=20000"):
-        self._connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
-        self._connection.request("GET", path, headers={"Cookie": session})
-        answer = self._connection.getresponse()
-        first = answer.readline().decode().strip()
-        assert answer.status == 200 and first.isdigit(), (answer.status, first)
-        self.pid = int(first)
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class Waiter(threading.Thread):
-    """The next request for a session, in a thread of its own: the answer, and when it came."""
-
-    def __init__(self, site: Site, session: str):
-        super().__init__(daemon=True)
-        self._site, self._session = site, session
-        self._answer: client.Answer | None = None
-        self._at = 0.0
-
-    def run(self) -> None:
-        self._answer = self._site.get("/count.php", self._session)
-        self._at = time.monotonic()
-
-    def wait(self) -> tuple[client.Answer, float]:
-        self.join(timeout=40)
-        assert self._answer is not None, "the next request was never answered"
-        return self._answer, self._at
-
-
-def give_tokens(site: Site, count: int) -> dict[str, str]:
-    """New sessions, each with a token of its own: {cookie: token}."""
-    tokens: dict[str, str] = {}
-    for _ in range(count):
-        token = secrets.token_hex(8)
-        answer = site.get(f"/token.php?set={token}")
-        assert answer.status == 200 and answer.body == f"{token} 1", answer
-        tokens[answer.cookie()] = token
-    assert len(tokens) == count, "two visitors were given the same session id"
-    return tokens
+            print(f"logs are kept in {site.dir}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--handler", default="holdfast")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these tests")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these modules or tests")
     options = parser.parse_args()
-    unknown = set(options.names) - {test.__name__ for test in TESTS}
-    if unknown:
-        parser.error(f"no such test: {', '.join(sorted(unknown))}")
+    known = set(MODULES) | {test.__name__ for module in MODULES.values() for test in module.TESTS}
+    if set(options.names) - known:
+        parser.error(f"no such test: {', '.join(sorted(set(options.names) - known))}")
     # A kill of this script must end its servers too: as an exception, it passes through `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
-    print(f"fpm: handler {options.handler}, {WORKERS} static workers, seed {SEED}", flush=True)
-    passed = failed = 0
-    site = Site(options.handler)
-    try:
-        site.start()
-        for test in TESTS:
-            if options.names and test.__name__ not in options.names:
-                continue
-            began = time.monotonic()
-            try:
-                findings, verdict = test(site), "PASS"
-                passed += 1
-            except (AssertionError, OSError, http.client.HTTPException, processes.TookTooLong) as error:
-                findings, verdict = f"{type(error).__name__}: {error}", "FAIL"
-                failed += 1
-            print(f"{verdict}  {time.monotonic() - began:5.1f} s  {test.__name__}: {findings}", flush=True)
-            if verdict == "FAIL":
-                print(site.logs(), flush=True)
-    except (AssertionError, OSError, processes.TookTooLong) as error:
-        failed += 1
-        print(f"FAIL  the servers did not start: {error}\n{site.logs()}")
-    finally:
-        site.stop()
-        if not failed:
-            site.remove()
-    if failed:
-        print(f"logs are kept in {site.dir}")
-    print(f"{passed} passed, {failed} failed")
-    return 0 if failed == 0 and passed > 0 else 1
+    print(f"fpm: handler {options.handler}, seed {SEED}", flush=True)
+    score = Score()
+    for name, module in MODULES.items():
+        asked = options.names or [name]
+        tests = [test for test in module.TESTS if name in asked or test.__name__ in asked]
+        if tests:
+            play_module(module, tests, options.handler, score)
+    print(f"{score.passed} passed, {score.failed} failed, {score.skipped} skipped")
+    return 0 if score.failed == 0 and score.passed > 0 else 1
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -23,15 +24,26 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 import client  # noqa: E402
 import processes  # noqa: E402
 
-WORKERS = 8
-LIMITED_WORKERS = 4
-TERMINATE_SECONDS = 2
+MODULE = ROOT / "php-ext" / "modules" / "holdfast.so"
 # Debian keeps servers where an ordinary user's path does not look.
 SEARCH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+
+
+
+class Pool(NamedTuple):
+    """Addresses under /NAME/ go to this pool, all others to the first one."""
+
+    name: str
+    workers: int
+    terminate_s: int = 0
+    settings: tuple[str, ...] = ()  # lines of the pool's section
+    store: str = "{dir}/store"
+
 
 FPM_CONFIG = """
 [global]
 error_log = {dir}/fpm.log
+log_level = {level}
 daemonize = no
 process_control_timeout = 10s
 {pools}
@@ -49,11 +61,12 @@ request_terminate_timeout = {terminate}
 catch_workers_output = yes
 php_admin_value[error_log] = {dir}/php.log
 php_admin_flag[log_errors] = on
-php_admin_flag[display_errors] = off
-php_admin_value[session.save_handler] = {handler}
-php_admin_value[{where}] = {dir}/store
+php_flag[display_errors] = off
+php_value[session.save_handler] = {handler}
+php_admin_value[{where}] = {store}
 php_admin_value[session.use_strict_mode] = 1
-php_admin_value[session.gc_probability] = 0
+php_value[session.gc_probability] = 0
+{settings}
 """
 
 # proxy and fastcgi paths are all named, because the built-in ones belong to the system's nginx.
@@ -80,12 +93,13 @@ http {{
         fastcgi_param REQUEST_URI $request_uri;
         fastcgi_param SERVER_PROTOCOL $server_protocol;
         fastcgi_read_timeout 60s;
-        location ~ \\.php$ {{ fastcgi_pass unix:{dir}/main.sock; }}
+        location ~ \\.php$ {{ fastcgi_pass unix:{dir}/{first}.sock; }}
         # The first pattern that matches wins: ^~ keeps the one above away from these.
-        location ^~ /limited/ {{ fastcgi_pass unix:{dir}/limited.sock; }}
+{locations}
     }}
 }}
 """
+LOCATION = "        location ^~ /{name}/ {{ fastcgi_pass unix:{dir}/{name}.sock; }}"
 
 
 def find(*names: str) -> str:
@@ -102,22 +116,30 @@ def php_version() -> str:
     return ".".join(answer.stdout.split(".")[:2])
 
 
-class Site:
-    """nginx in front of two php-fpm pools that share one store: `main`, and `limited`, whose requests
-    are terminated after TERMINATE_SECONDS (addresses under /limited/)."""
+# What pages need that call C functions; php-fpm reads no php.ini here.
+FFI = ("extension=ffi", "ffi.enable=1")
 
-    def __init__(self, handler: str):
-        self.handler = handler
+
+def has_ffi() -> bool:
+    check = [find("php"), "-n", "-d", "extension=ffi", "-r", 'exit(extension_loaded("FFI") ? 0 : 1);']
+    return subprocess.run(check, capture_output=True, timeout=20).returncode == 0
+
+
+class Site:
+    """nginx in front of php-fpm pools that share one store. `level` is php-fpm's own log level."""
+
+    def __init__(self, handler: str, pools: list[Pool], module: Path = MODULE,
+                 options: tuple[str, ...] = (), level: str = "notice"):
+        self.handler, self.pools, self._module, self._options = handler, pools, module, options
         self.dir = Path(tempfile.mkdtemp(prefix="holdfast-fpm-"))
         self.port = processes.free_port()
         self.php_log, self.fpm_log = self.dir / "php.log", self.dir / "fpm.log"
         self._fpm: subprocess.Popen[bytes] | None = None
         self._nginx: subprocess.Popen[bytes] | None = None
-        self._lay_out()
+        self._lay_out(level)
 
-    def _lay_out(self) -> None:
-        as_root = os.geteuid() == 0
-        user = pwd.getpwnam("www-data" if _user_exists("www-data") else "nobody") if as_root else None
+    def _lay_out(self, level: str) -> None:
+        user = worker_user()
         # The workers pass through this directory, but only what is theirs is readable to them.
         self.dir.chmod(0o711)
         shutil.copytree(HERE / "site", self.dir / "site")
@@ -130,8 +152,6 @@ class Site:
         for path in (self.dir / "site").rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         (self.dir / "site").chmod(0o755)
-        # The pool `limited` serves the same pages under its own path.
-        (self.dir / "site" / "limited").symlink_to(".")
 
         group = _group_name(user.pw_gid) if user else ""
         common = {
@@ -140,11 +160,18 @@ class Site:
             "where": "holdfast.store" if self.handler == "holdfast" else "session.save_path",
             "user": f"user = {user.pw_name}\ngroup = {group}" if user else "",
         }
-        main = FPM_POOL.format(name="main", workers=WORKERS, terminate=0, **common)
-        limited = FPM_POOL.format(name="limited", workers=LIMITED_WORKERS, terminate=f"{TERMINATE_SECONDS}s", **common)
-        (self.dir / "fpm.conf").write_text(FPM_CONFIG.format(dir=self.dir, pools=main + limited))
-        nginx_user = f"user {user.pw_name} {group};" if user else ""
-        (self.dir / "nginx.conf").write_text(NGINX_CONFIG.format(dir=self.dir, port=self.port, user=nginx_user))
+        pools, locations = "", []
+        for pool in self.pools:
+            # Each pool serves the same pages, under its own path.
+            (self.dir / "site" / pool.name).symlink_to(".")
+            pools += FPM_POOL.format(name=pool.name, workers=pool.workers, terminate=f"{pool.terminate_s}s",
+                                     settings="\n".join(pool.settings), store=pool.store.format(dir=self.dir),
+                                     **common)
+            locations.append(LOCATION.format(name=pool.name, dir=self.dir))
+        (self.dir / "fpm.conf").write_text(FPM_CONFIG.format(dir=self.dir, level=level, pools=pools))
+        (self.dir / "nginx.conf").write_text(NGINX_CONFIG.format(
+            dir=self.dir, port=self.port, user=f"user {user.pw_name} {group};" if user else "",
+            first=self.pools[0].name, locations="\n".join(locations)))
 
     def start(self) -> None:
         self.start_fpm()
@@ -160,7 +187,9 @@ class Site:
         # -n: the same on every machine, whatever its php.ini holds.
         command = [find(f"php-fpm{php_version()}", "php-fpm"), "-n", "-F", "-y", str(self.dir / "fpm.conf")]
         if self.handler == "holdfast":
-            command += ["-d", f"extension={ROOT}/php-ext/modules/holdfast.so"]
+            command += ["-d", f"extension={self._module}"]
+        for option in self._options:
+            command += ["-d", option]
         with open(self.dir / "fpm.out", "ab") as out:
             self._fpm = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         processes.wait_until(lambda: self._fpm_ended() or self._all_workers(), 15, "php-fpm has all its workers")
@@ -168,7 +197,7 @@ class Site:
             raise AssertionError(f"php-fpm ended at once:\n{processes.tail(self.dir / 'fpm.out')}")
 
     def workers(self, pool: str = "") -> list[processes.Seen]:
-        """The workers of both pools, or of one: php-fpm writes the pool's name into the command line."""
+        """The workers of all pools, or of one: php-fpm writes the pool's name into the command line."""
         assert self._fpm is not None
         mark = f"pool {pool}".encode()
         return [worker for worker in processes.children(self._fpm.pid) if mark in _command_line(worker.pid)]
@@ -206,9 +235,9 @@ class Site:
     def get(self, path: str, cookie: str = "", seconds: float = 30.0) -> client.Answer:
         return client.one(self.port, client.get(path, cookie), seconds)
 
-    def new_session(self) -> str:
+    def new_session(self, path: str = "/count.php") -> str:
         """A visitor without a cookie asks for a page; the cookie that comes back is the session."""
-        answer = self.get("/count.php")
+        answer = self.get(path)
         if answer.status != 200:
             raise AssertionError(f"the first visit was answered with {answer}")
         return answer.cookie()
@@ -217,7 +246,7 @@ class Site:
         return self._fpm is not None and self._fpm.poll() is not None
 
     def _all_workers(self) -> bool:
-        return len(self.workers()) == WORKERS + LIMITED_WORKERS
+        return len(self.workers()) == sum(pool.workers for pool in self.pools)
 
     def _answers(self) -> bool:
         assert self._nginx is not None
@@ -228,6 +257,13 @@ class Site:
         except (OSError, AssertionError):
             time.sleep(0.05)
             return False
+
+
+def worker_user() -> pwd.struct_passwd | None:
+    """Who the workers are: an unprivileged user when the tests run as root, as in earnest."""
+    if os.geteuid() != 0:
+        return None
+    return pwd.getpwnam("www-data" if _user_exists("www-data") else "nobody")
 
 
 def _command_line(pid: int) -> bytes:
