@@ -121,6 +121,12 @@ fn line(lines: &mut Lines, name: impl Into<String>, value: impl ToString) {
     lines.push((name.into(), value.to_string()));
 }
 
+/// As one word of a line, whatever names of files and bytes of keys are in it: monitors cut lines at
+/// spaces, and some take a server for dead whose line has more words than they know of.
+fn word(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || c.is_whitespace() { '?' } else { c }).collect()
+}
+
 fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
@@ -144,7 +150,10 @@ impl Panel {
     ) -> holdfast::Result<bool> {
         match group {
             b"" => general::show(self, facts, lines)?,
-            b"settings" => shown::show(self, facts, lines)?,
+            b"settings" => {
+                shown::show(self, facts, lines)?;
+                lines.iter_mut().for_each(|(_, value)| *value = word(value));
+            }
             b"items" => sizes::items(self, facts, lines)?,
             b"slabs" => sizes::slabs(self, facts, lines)?,
             b"sizes" => sizes::sizes(self, facts, lines)?,
@@ -182,11 +191,7 @@ impl Panel {
 
     fn show_prefixes(&self, lines: &mut Lines) {
         for (prefix, of) in self.prefixes.lock().iter() {
-            // It goes out as a word of a line, whatever bytes a client had in its keys.
-            let name: String = String::from_utf8_lossy(prefix)
-                .chars()
-                .map(|c| if c.is_control() || c.is_whitespace() { '?' } else { c })
-                .collect();
+            let name = word(&String::from_utf8_lossy(prefix));
             let OfPrefix { gets, hits, sets, deletes } = of;
             line(lines, name, format!("get {gets} hit {hits} set {sets} del {deletes}"));
         }

@@ -4,8 +4,8 @@
     clients.py [--against holdfast|memcached] [NAME...]
 
 memccapable, the tools of libmemcached and of memcached, php-memcached (class, sessions, and sessions shared
-with the extension of this project), Python clients, and the proxy nutcracker. A client that is not installed
-and cannot be is skipped, loudly and counted.
+with the extension of this project), Python clients, the proxy nutcracker, and what `monitors.py` has. A client that is
+not installed and cannot be is skipped, loudly and counted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fpm
+import monitors
 import servers
 from servers import Report, Server, Skip, processes
 
@@ -289,7 +290,7 @@ def _holder(before: set[int], mark: Path, site: fpm.Fpm) -> processes.Seen:
 
 
 TESTS = ["memccapable", "tools", "memcached-tool", "php-class-text", "php-class-binary", "php-sessions-text", "php-sessions-binary",
-         "pymemcache", "python-binary-memcached", "meta-memcache", "nutcracker", "shared-binary", "shared-text", "killed-by-wire",
+         "pymemcache", "python-binary-memcached", "meta-memcache", "nutcracker", *monitors.TESTS, "shared-binary", "shared-text", "killed-by-wire",
          "killed-by-inside"]
 
 
@@ -314,6 +315,7 @@ def main() -> int:
             if wanted(name):
                 report.run(name, test, *arguments)
     together = {
+        **{name: (test, kind) for name, test in monitors.TESTS.items()},
         **{f"shared-{dialect}": (one_session_two_ways, kind, dialect) for dialect in ("binary", "text")},
         "killed-by-wire": (killed_holder, kind, "binary", "wire"), "killed-by-inside": (killed_holder, kind, "text", "inside"),
     }

@@ -10,8 +10,9 @@ use holdfast::{Acquired, Ttl, Wait};
 use holdfastd::command::{Command, Count, Delete, Dialect, Expiry, Get, Mode, Set};
 use holdfastd::counters::Op;
 use holdfastd::execute::Room;
+use holdfastd::settings::Settings;
 
-use crate::world::World;
+use crate::world::{World, options};
 
 type Lines = Vec<(String, String)>;
 
@@ -122,6 +123,20 @@ fn names_are_given_once_and_values_are_words() {
     assert_eq!(world.executor.stats("nonsense"), None);
     assert_eq!(world.says(&mut world.client(), Command::Stats(b"nonsense")), "missing");
     assert!(world.says(&mut world.client(), Command::Stats(b"")).starts_with("stats"));
+}
+
+/// Prometheus's exporter takes a server for dead if a setting is more than two words, and any client
+/// would be out of step behind a path with an end of line in it.
+#[test]
+fn a_setting_is_one_word_whatever_the_path_is() {
+    let mut settings = Settings::default();
+    settings.shown.store = "/srv/my own store\r\nEND".into();
+    settings.shown.tls_chain = "/etc/my certs/a\tb.pem".into();
+    settings.prefix_delimiter = b' ';
+    let world = World::with(settings, options());
+    let lines = stats(&world, "settings");
+    assert!(lines.iter().all(|(_, value)| !value.contains(char::is_whitespace)), "{lines:?}");
+    assert!(lines.contains(&("memory_file".into(), "/srv/my?own?store??END".into())), "{lines:?}");
 }
 
 #[test]
