@@ -146,7 +146,7 @@ impl Talk {
     /// `name password` (protocol.txt, "Authentication").
     fn introduced<'a>(&self, command: Command<'a>, form: &Form) -> Command<'a> {
         match (command, form) {
-            (Command::Set(Set { value, mode: Mode::Set, .. }), Form::Text(_))
+            (Command::Set(Set { value, mode: Mode::Set, compare: None, .. }), Form::Text(_))
                 if !self.client.is_known() =>
             {
                 let mut parts = value.splitn(2, |byte| *byte == b' ');

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The suite `wire`: the conversations of `tests/wire/`, and the comparison with memcached, with one closing line.
+"""The suite `wire`: the conversations of `tests/wire/`, the comparison with memcached, and who may say what, with one
+closing line.
 
     wire.py [--against memcached]     memcached: the conversations alone, to see that they are right
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import sys
 
+import auth_orders
 import conversations
 import differential
 import servers
@@ -19,6 +21,7 @@ def main() -> int:
     conversations.play_all(report, against)
     if against == "holdfast":
         differential.compare(report)
+        auth_orders.play_all(report)
     return report.close()
 
 
