@@ -20,8 +20,11 @@ pub const REQUESTS_PER_TURN: u32 = 64;
 pub const TURN_TIME: Duration = Duration::from_millis(1);
 /// Requests behind the present one whose values are asked for ahead.
 pub const AHEAD: usize = 8;
-/// A connection with so much unsent output runs no further request, bytes.
-pub const OUTPUT_HIGH: usize = 256 << 10;
+/// A connection with so much unsent output runs no further request, bytes. A peer that asks and does not
+/// read costs so much, one answer, and what is left of a [`READ_BUFFER`].
+pub const OUTPUT_HIGH: usize = 32 << 10;
+/// Bytes of a request beside its value, at most.
+pub const BESIDE_VALUE_MAX: usize = 256 << 10;
 /// Longest body of a refused packet that is read to its end and thrown away, bytes; before a longer
 /// one the connection ends.
 pub const SKIPPED_BODY_MAX: u64 = (64 << 20) + 1024;
@@ -41,8 +44,9 @@ pub const FAILURES_KEPT_S: u64 = 15 * 60;
 pub const FAILING_PEERS_MAX: usize = 4096;
 /// Names of one peer whose failures are counted each for itself.
 pub const FAILING_NAMES_MAX: usize = 16;
-/// Bytes that a loop reads at once, and its buffer for it.
-pub const READ_BUFFER: usize = 64 << 10;
+/// Bytes that a loop reads at once, and its buffer for it. What a turn does not use of them is kept for
+/// its connection, so this too is a part of what a peer costs that asks and does not read.
+pub const READ_BUFFER: usize = 16 << 10;
 /// Connections whose next bytes a loop reads before it gives them their turns.
 pub const READ_AHEAD: usize = 16;
 /// Bytes that it reads of each; who sends more at once is read in its turn.
@@ -51,7 +55,7 @@ pub const READ_AHEAD_BYTES: usize = 4 << 10;
 /// of one connection or the requests and answers of all, it sends what it has.
 pub const ANSWERS_KEPT: usize = 64 << 10;
 /// A loop's output buffer that has grown beyond this is given back after the turn, bytes.
-pub const OUTPUT_KEPT: usize = OUTPUT_HIGH;
+pub const OUTPUT_KEPT: usize = 256 << 10;
 /// New connections that a loop accepts before others have their turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// Messages of other threads that a loop takes before others have their turn.
@@ -92,8 +96,11 @@ pub const COUNTING_THREADS_MAX: usize = 256;
 pub const VALUE_ROOM_KEPT: usize = 2 << 20;
 /// How often a read that is to make what is missing begins anew when others come between.
 pub const VIVIFY_TRIES: u32 = 8;
-/// Bytes of unfinished requests and unsent answers that all connections hold together, by default.
-pub const HELD_MAX: usize = 256 << 20;
+/// Bytes of unfinished requests and unsent answers that all connections hold together for longer than
+/// a second: a thousand that do not read cost 64 KiB each then, however much they asked for.
+pub const HELD_MAX: usize = 64 << 20;
+/// The same at any time: a crowd of clients that do read may each wait for a big value at once.
+pub const HELD_HIGH: usize = 512 << 20;
 /// Longest CPU profile, seconds.
 pub const PROFILE_MAX_S: u64 = 60;
 /// Requests of the admin port at once.

@@ -8,7 +8,7 @@ environment, so that a long run is the same test with larger numbers:
 
     HOLDFAST_ROBUST_KILLS=100     HOLDFAST_ROBUST_KEYS=100000   HOLDFAST_ROBUST_IDLE=15000
     HOLDFAST_ROBUST_ACTIVE=500    HOLDFAST_ROBUST_SLOW=1000     HOLDFAST_ROBUST_QUIET_MS=1000
-    HOLDFAST_ROBUST_SEED=(random, printed)
+    HOLDFAST_ROBUST_DEAF=300      HOLDFAST_ROBUST_SEED=(random, printed)
 
 --against memcached plays those that a cache without memory of its own can pass, for comparison.
 """
@@ -35,6 +35,7 @@ KEYS = int(os.environ.get("HOLDFAST_ROBUST_KEYS", "100000"))
 IDLE = int(os.environ.get("HOLDFAST_ROBUST_IDLE", "15000"))
 ACTIVE = int(os.environ.get("HOLDFAST_ROBUST_ACTIVE", "500"))
 SLOW = int(os.environ.get("HOLDFAST_ROBUST_SLOW", "1000"))
+DEAF = int(os.environ.get("HOLDFAST_ROBUST_DEAF", "300"))
 SEED = int(os.environ.get("HOLDFAST_ROBUST_SEED", "0")) or secrets.randbelow(2**32)
 
 WRITERS = 4
@@ -245,6 +246,65 @@ def _deaf_wave(server: Server) -> int:
     return peak
 
 
+def deaf_crowd(kind: str) -> str:
+    """Hundreds that ask for more than they ever read cost 64 KiB each where values are small; where they are large, all
+    together cost 64 MiB once those who stand still were ended. What the kernel holds for their sockets is not counted."""
+    if kind != "holdfast":
+        raise Skip("memcached does not say what it holds for its connections")
+    found = []
+    for length, requests in ((1000, 5000), (4000, 2000), (300_000, 30)):
+        with Server(kind, ["-c", str(DEAF + 100), "-m", "1024"]) as server:
+            with server.connect(60) as first:
+                first.sendall(b"set large 0 0 %d\r\n" % length + b"L" * length + b"\r\n")
+                assert first.recv(64) == b"STORED\r\n"
+            before = server.number_of("RssAnon")
+            deaf = [_deaf_one(server, b"get large\r\n" * requests) for _ in range(room_for(DEAF))]
+            small, most, held, peak = length < 32_768, 0, 0, 0
+
+            def settled() -> bool:
+                nonlocal most, held, peak
+                time.sleep(0.3)
+                peak = max(peak, server.number_of("RssAnon") - before)
+                answer = _stats(server, "") + _stats(server, "conns")
+                held = next(int(line.split()[2]) for line in answer if line.startswith("STAT read_buf_bytes "))
+                most = max(most, held)
+                states = [line.split()[2] for line in answer if ":state " in line]
+                return states.count("conn_mwrite") == len(states) - 1 and (small or held <= 64 * MIB)
+
+            processes.wait_until(settled, 120, f"all of {len(deaf)} are stuck, with values of {length} bytes, and little is held")
+            for connection in deaf:
+                connection.close()
+            each = peak * 1024 / len(deaf)
+            # Four mebibytes are the process's own: tables and buffers that it has when it works.
+            assert not small or peak * 1024 <= 64 * 1024 * len(deaf) + 4 * MIB, f"{each:.0f} bytes of memory for each, with values of {length} bytes"
+            assert most <= 513 * MIB, f"{most} bytes were held for all together"
+            found.append(f"of {length} bytes {each:.0f}, {held / MIB:.1f} MiB held for all")
+    return f"{len(deaf)} that do not read: with values {'; '.join(found)}"
+
+
+def _deaf_one(server: Server, requests: bytes) -> socket.socket:
+    connection = socket.socket()
+    # So that the requests are on the server's side of the wire before the kernel's own buffers are full.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", server.port))
+    connection.setblocking(False)
+    try:
+        connection.send(requests)
+    except BlockingIOError:
+        pass
+    return connection
+
+
+def _stats(server: Server, group: str) -> list[str]:
+    with server.connect(60) as connection:
+        connection.sendall(f"stats {group}\r\n".encode())
+        came = b""
+        while not came.endswith(b"END\r\n"):
+            came += connection.recv(65536)
+    return came.decode().split("\r\n")
+
+
 def flood_of_one_key(kind: str) -> str:
     """One client pipelines 200,000 gets of one key and reads none of the answers: writers of it do not wait."""
     with Server(kind) as server, server.connect() as deaf, server.connect() as writer:
@@ -404,7 +464,7 @@ def churn(kind: str) -> str:
 
 
 TESTS = {
-    "kills": kills, "restart": restart_with_many_keys, "idle": idle_crowd, "unread": never_read, "hot-key": flood_of_one_key, "slow": slow_senders,
+    "kills": kills, "restart": restart_with_many_keys, "idle": idle_crowd, "unread": never_read, "deaf": deaf_crowd, "hot-key": flood_of_one_key, "slow": slow_senders,
     "descriptors": no_descriptors, "stop": graceful_stop, "reload": reload, "churn": churn,
 }
 

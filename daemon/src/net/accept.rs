@@ -262,6 +262,6 @@ fn refuse(socket: Socket, answer: Option<&'static [u8]>) {
     let sent = socket.send(answer.unwrap_or_default());
     if let Ok(Moved::Bytes(_)) = sent {
         socket.end_sending();
-        let _ = socket.receive(&mut Vec::with_capacity(READ_BUFFER / 16));
+        let _ = socket.receive(&mut Vec::with_capacity(READ_BUFFER / 4));
     }
 }

@@ -255,7 +255,7 @@ impl<T: Conversation> Connection<T> {
         };
         self.held = held;
         // One alone may have as much as its request takes.
-        !(grows && all - held > 2 * desk.config().held_max)
+        !(grows && all - held > desk.config().held_high)
     }
 
     /// It is over: what it held is free. Gives the bytes.

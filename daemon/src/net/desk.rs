@@ -10,7 +10,12 @@ use super::Config;
 use super::counters::{LoopCounters, raise};
 use super::running::Shared;
 use super::wire::Filled;
-use crate::limits::{ANSWERS_KEPT, OUTPUT_KEPT, READ_AHEAD, READ_AHEAD_BYTES, READ_BUFFER};
+use crate::limits::{
+    ANSWERS_KEPT, OUTPUT_HIGH, OUTPUT_KEPT, READ_AHEAD, READ_AHEAD_BYTES, READ_BUFFER,
+};
+
+/// What a turn usually has to say fits.
+const OUTPUT_BUFFER: usize = 2 * OUTPUT_HIGH;
 
 /// What was read for a connection before its turn.
 pub(super) struct Slot {
@@ -42,7 +47,7 @@ impl Desk {
             now: Instant::now(),
             draining: false,
             input: Vec::with_capacity(READ_BUFFER),
-            output: Vec::with_capacity(READ_BUFFER),
+            output: Vec::with_capacity(OUTPUT_BUFFER),
             slots: std::iter::repeat_with(|| Slot {
                 bytes: Vec::with_capacity(READ_AHEAD_BYTES),
                 filled: Ok(Filled::default()),
@@ -113,7 +118,7 @@ impl Desk {
     pub fn tidy(&mut self) {
         self.output.clear();
         if self.output.capacity() > OUTPUT_KEPT || self.output.capacity() == 0 {
-            self.output = Vec::with_capacity(READ_BUFFER);
+            self.output = Vec::with_capacity(OUTPUT_BUFFER);
         }
     }
 }

@@ -29,7 +29,7 @@ mod wire;
 
 use std::time::Duration;
 
-use crate::limits::HELD_MAX;
+use crate::limits::{HELD_HIGH, HELD_MAX};
 
 pub use counters::{Connected, State, Totals};
 pub use listen::{ListenError, Listener};
@@ -59,9 +59,10 @@ pub struct Config {
     /// Longest request, bytes: a conversation that wants more is ended.
     pub request_max: usize,
     /// Bytes of unfinished requests and unsent answers that all connections may hold together. Above
-    /// it, whoever holds something and does not move for a second is let go; above double, whoever
-    /// needs more, unless he alone is the reason.
+    /// it, whoever holds something and does not move for a second is let go.
     pub held_max: usize,
+    /// Above it, whoever needs more is let go at once, unless he alone is the reason.
+    pub held_high: usize,
     /// What TLS listeners show.
     #[cfg(feature = "tls")]
     pub tls: Option<std::sync::Arc<tls::Tls>>,
@@ -92,6 +93,7 @@ impl Default for Config {
             handshake: Duration::from_secs(10),
             request_max: 1 << 30,
             held_max: HELD_MAX,
+            held_high: HELD_HIGH,
             #[cfg(feature = "tls")]
             tls: None,
         }

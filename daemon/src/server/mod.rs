@@ -31,7 +31,7 @@ use crate::config::{At, Config, Endpoint, Protocol};
 use crate::conversation::Talk;
 use crate::execute::Executor;
 use crate::http;
-use crate::limits::{OUTPUT_HIGH, STORE_WAIT, VALUE_HIGH};
+use crate::limits::{BESIDE_VALUE_MAX, STORE_WAIT, VALUE_HIGH};
 use crate::log::Levels;
 use crate::net::{self, Host, Listener, Loops, Running};
 use crate::protocol::{Codec, Seen, Spoken};
@@ -254,7 +254,7 @@ fn net_config(config: &Config) -> Result<net::Config, StartError> {
         max_connections: config.serving.connections,
         refusal: config.serving.maxconns_fast.then_some(TOO_MANY),
         idle: config.serving.idle_timeout,
-        request_max: value.saturating_add(OUTPUT_HIGH),
+        request_max: value.saturating_add(BESIDE_VALUE_MAX),
         #[cfg(feature = "tls")]
         tls: match &config.tls {
             Some(tls) => Some(Arc::new(net::tls::Tls::load(files(tls))?)),
