@@ -2,6 +2,7 @@
 //! what was said in the order in which it was said; the last one wins. Called by the door of this
 //! room, and for each line of a memcached.conf.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -40,6 +41,11 @@ pub struct Flags {
 
 const VERBOSE: &str = "verbose";
 
+thread_local! {
+    /// Made once: it takes longer than what it is used for, and a memcached.conf is read line by line.
+    static COMMAND: RefCell<Command> = RefCell::new(command());
+}
+
 const SPECIALS: [(&str, Option<char>, Special, &str); 4] = [
     ("help", Some('h'), Special::Help, "this help"),
     ("version", Some('V'), Special::Version, "the version"),
@@ -55,7 +61,8 @@ const FILES: [(&str, &str); 2] = [
 /// Reads arguments, without the program's name. `place` stands for all flags where they come from a
 /// file.
 pub fn read(args: Vec<OsString>, place: Option<&Origin>) -> Result<Flags, Problem> {
-    let matches = command().try_get_matches_from(args).map_err(|error| refused(&error))?;
+    let matches = COMMAND.with_borrow_mut(|command| command.try_get_matches_from_mut(args));
+    let matches = matches.map_err(|error| refused(&error))?;
     let origin = |written: &str| place.cloned().unwrap_or(Origin::Flag(written.into()));
     let mut said: Vec<(usize, Meant)> = vec![];
     for option in OPTIONS {
