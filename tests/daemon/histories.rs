@@ -4,7 +4,7 @@
 //!
 //! It would catch an answer that was sent before what it says was done, a request that is carried
 //! out twice or after its server's death, answers in the wrong order, an option of a verb that one
-//! dialect drops, and two views of one store. It cannot show what needs a power cut, and leaves
+//! dialect (text, meta, binary) drops, and two views of one store. It cannot show what needs a power cut, and leaves
 //! session locks over the wire to `tests/daemon/clients.py`.
 
 use std::os::unix::process::CommandExt;
@@ -91,12 +91,14 @@ struct Play<'a> {
     /// When each server, and the process inside, was known to be dead.
     servers_dead: Vec<u64>,
     inside_dead: u64,
+    /// Answers in the binary dialect.
+    packets: u64,
 }
 
 impl Play<'_> {
     fn play(&mut self) -> Vec<Op> {
         let (begun, over) = (Instant::now(), process::shared(1));
-        let breaks = process::shared(INSIDE);
+        let (breaks, packets) = (process::shared(INSIDE), process::shared(INSIDE));
         let (threads, seed) = (2 + self.rng.below(4) as usize, self.rng.next());
         let wire = process::fork(|| {
             self.live(0..threads, |number| {
@@ -107,6 +109,7 @@ impl Play<'_> {
                 let over = || over[0].load(Ordering::SeqCst) != 0;
                 while page.has_room() && !over() && client.act(&over) {}
                 breaks[number].store(client.breaks, Ordering::SeqCst);
+                packets[number].store(client.packets, Ordering::SeqCst);
             });
         });
         let inside_threads = self.rng.below(3) as usize;
@@ -147,6 +150,7 @@ impl Play<'_> {
         // A server that is killed ends a connection, and one that waits to be taken; nothing else does.
         let most = 2 * self.servers_dead.len() as u64;
         assert!(breaks.iter().all(|it| it.load(Ordering::SeqCst) <= most), "a connection ended");
+        self.packets = packets.iter().map(|it| it.load(Ordering::SeqCst)).sum();
         if inside_ended.is_none() {
             assert_eq!(inside.wait(STUCK), Ended::Exit(0), "the process inside");
             self.inside_dead = now_ns();
@@ -203,7 +207,7 @@ fn one_order_explains_every_answer_of_the_daemon() {
     std::fs::set_permissions(dir.path().join("store"), private).expect("chmod");
     assert_eq!(process::fork(|| drop(store_of(dir.path()))).wait(STUCK), Ended::Exit(0));
     let mut server = start(&program, dir.path());
-    let (mut lines, mut wire_lines, mut kills, mut unanswered) = (0, 0, 0, 0);
+    let (mut lines, mut wire_lines, mut kills, mut unanswered, mut packets) = (0, 0, 0, 0, 0);
     for number in 0..histories {
         notes.clear();
         let keys = (0..2 + rng.below(4)).map(|n| format!("history.{number}.{n}")).collect();
@@ -217,10 +221,12 @@ fn one_order_explains_every_answer_of_the_daemon() {
             server,
             servers_dead: Vec::new(),
             inside_dead: 0,
+            packets: 0,
         };
         let ops = play.play();
         server = play.server;
         kills += play.servers_dead.len();
+        packets += play.packets;
         lines += ops.len();
         wire_lines += ops.iter().filter(|op| op.client < INSIDE).count();
         unanswered += ops.iter().filter(|op| op.answer.is_none()).count();
@@ -232,11 +238,13 @@ fn one_order_explains_every_answer_of_the_daemon() {
         }
     }
     println!(
-        "{histories} histories: {lines} operations, {wire_lines} of them over the wire, {kills} \
-         servers killed, {unanswered} operations without an answer"
+        "{histories} histories: {lines} operations, {wire_lines} of them over the wire, {packets} \
+         answers in the binary dialect, {kills} servers killed, {unanswered} operations without an \
+         answer"
     );
     server.signal(libc::SIGKILL);
     server.wait(STUCK);
     assert!(lines as u64 >= histories * 200, "histories too short to show anything");
+    assert!(packets >= histories * 10, "too little of the binary dialect to show anything");
     assert!(kills as u64 >= histories / 2, "too few deaths to show anything");
 }

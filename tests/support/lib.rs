@@ -20,6 +20,7 @@ pub mod specimen;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod tracer;
 pub mod wire;
+mod wire_binary;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! A client of the daemon that asks anything, at random, and notes what it asked and was told.
 //!
-//! It speaks memcached's text protocol and the meta dialect by turns, on one connection, and now
-//! and then sends several requests before it reads the first answer. When the connection breaks,
+//! It speaks memcached's text protocol and the meta dialect by turns on one connection, the binary one on
+//! another (each new connection is of one kind or the other), and now and then sends several requests before
+//! it reads the first answer. When the connection breaks,
 //! what was not answered stays so, and it connects anew. What the daemon answers is taken word by
 //! word: an answer that the verb does not have ends the test from here.
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::Rng;
 use crate::clients::{Habits, some_verb};
 use crate::history::{Answer, Asked, Content, Page, Verb};
+use crate::wire_binary::{self, Packet};
 
 /// Nothing takes longer, a restart of the server included.
 const STUCK: Duration = Duration::from_secs(30);
@@ -20,6 +22,7 @@ const STUCK: Duration = Duration::from_secs(30);
 pub struct WireClient<'a> {
     socket: &'a Path,
     connection: Option<BufReader<UnixStream>>,
+    binary: bool,
     page: &'a Page,
     keys: &'a [String],
     rng: Rng,
@@ -29,14 +32,24 @@ pub struct WireClient<'a> {
     versions: Vec<u64>,
     /// Connections that ended.
     pub breaks: u64,
+    /// Answers in the binary dialect.
+    pub packets: u64,
 }
 
-/// A request: what is noted of it, what is sent, and whether the answer is in the meta dialect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Text,
+    Meta,
+    /// With the number of the packet.
+    Binary(u32),
+}
+
+/// A request: what is noted of it, what is sent, and how it is answered.
 struct Request {
     key: usize,
     verb: Verb,
     bytes: Vec<u8>,
-    meta: bool,
+    dialect: Dialect,
 }
 
 /// A line of an answer, in words.
@@ -69,6 +82,7 @@ impl<'a> WireClient<'a> {
         WireClient {
             socket,
             connection: None,
+            binary: false,
             page,
             keys,
             rng: Rng::new(seed ^ (number as u64) << 32),
@@ -77,6 +91,7 @@ impl<'a> WireClient<'a> {
             values: 0,
             versions: vec![0; keys.len()],
             breaks: 0,
+            packets: 0,
         }
     }
 
@@ -87,7 +102,13 @@ impl<'a> WireClient<'a> {
             return false;
         }
         let done = match self.rng.below(64) {
-            0..5 => self.get_all(),
+            0 => {
+                // The next one is of another kind, perhaps.
+                self.connection = None;
+                return true;
+            }
+            1..5 if self.binary => self.get_all_binary(),
+            1..5 => self.get_all(),
             5..9 => self.ask_several(),
             9 if self.habits.flushes => self.flush(),
             _ => {
@@ -106,6 +127,7 @@ impl<'a> WireClient<'a> {
         let begun = Instant::now();
         while !over() {
             if let Ok(connection) = UnixStream::connect(self.socket) {
+                self.binary = self.rng.one_in(3);
                 connection.set_read_timeout(Some(STUCK)).expect("a timeout");
                 self.connection = Some(BufReader::new(connection));
                 return true;
@@ -126,6 +148,9 @@ impl<'a> WireClient<'a> {
         if let Verb::Increment { flags, .. } = &mut verb {
             *flags = 0;
         }
+        if self.binary {
+            return self.binary_request(key, verb, &value);
+        }
         let only_meta = matches!(
             verb,
             Verb::Exists | Verb::DeleteVersion(_) | Verb::Increment { initial: Some(_), .. }
@@ -145,7 +170,19 @@ impl<'a> WireClient<'a> {
             bytes.extend_from_slice(&value);
             bytes.extend_from_slice(b"\r\n");
         }
-        Request { key, verb, bytes, meta }
+        let dialect = if meta { Dialect::Meta } else { Dialect::Text };
+        Request { key, verb, bytes, dialect }
+    }
+
+    fn binary_request(&mut self, key: usize, verb: Verb, value: &[u8]) -> Request {
+        // It has no verb that only looks whether there is something.
+        let verb = if verb == Verb::Exists { Verb::Get } else { verb };
+        let stores = matches!(verb, Verb::Set(_) | Verb::Add(_) | Verb::Replace(_) | Verb::Cas(..))
+            || matches!(verb, Verb::Append(..));
+        let value = if stores { value } else { b"" };
+        let (seconds, number) = (*self.rng.pick(&[0, 3600]), self.values as u32);
+        let bytes = wire_binary::request(&self.keys[key], verb, value, seconds, number);
+        Request { key, verb, bytes, dialect: Dialect::Binary(number) }
     }
 
     /// Requests that are all sent before the first answer is read.
@@ -160,9 +197,10 @@ impl<'a> WireClient<'a> {
         let sent: Vec<u8> = requests.iter().flat_map(|it| it.bytes.iter().copied()).collect();
         self.send(&sent)?;
         for (line, request) in lines.into_iter().zip(requests) {
-            let answer = match request.meta {
-                true => self.meta_answer(request.verb)?,
-                false => self.text_answer(request.verb)?,
+            let answer = match request.dialect {
+                Dialect::Meta => self.meta_answer(request.verb)?,
+                Dialect::Text => self.text_answer(request.verb)?,
+                Dialect::Binary(number) => self.packet(number)?.answer(request.verb),
             };
             self.page.answer(line, answer);
             if let Answer::Done(version) | Answer::Value(version, _) = answer
@@ -176,6 +214,14 @@ impl<'a> WireClient<'a> {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.connection.as_mut().expect("connected").get_mut().write_all(bytes)
+    }
+
+    /// The answer to the packet of this number.
+    fn packet(&mut self, number: u32) -> io::Result<Packet> {
+        let packet = Packet::read(self.connection.as_mut().expect("connected"))?;
+        assert_eq!(packet.number, number, "the answer to another packet");
+        self.packets += 1;
+        Ok(packet)
     }
 
     fn words(&mut self) -> io::Result<Words> {
@@ -276,11 +322,37 @@ impl<'a> WireClient<'a> {
         Ok(())
     }
 
+    /// All keys by silent gets in one piece.
+    fn get_all_binary(&mut self) -> io::Result<()> {
+        let note = |key| self.page.ask(Asked { key, verb: Verb::Get, fence: 0 });
+        let lines: Vec<usize> = (0..self.keys.len()).map(note).collect();
+        self.send(&wire_binary::get_all(self.keys))?;
+        let mut answers = vec![Answer::Missing; self.keys.len()];
+        let mut least = 0;
+        loop {
+            let packet = Packet::read(self.connection.as_mut().expect("connected"))?;
+            self.packets += 1;
+            assert!(packet.number >= least, "answers out of order");
+            least = packet.number + 1;
+            match answers.get_mut(packet.number as usize) {
+                Some(answer) => *answer = packet.found(),
+                None => break,
+            }
+        }
+        lines.into_iter().zip(answers).for_each(|(line, answer)| self.page.answer(line, answer));
+        Ok(())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         let note = |key| self.page.ask(Asked { key, verb: Verb::Flush, fence: 0 });
         let lines: Vec<usize> = (0..self.keys.len()).map(note).collect();
-        self.send(b"flush_all\r\n")?;
-        assert_eq!(self.words()?.at(0), "OK");
+        if self.binary {
+            self.send(&wire_binary::flush(0))?;
+            assert_eq!(self.packet(0)?.answer(Verb::Flush), Answer::Done(0));
+        } else {
+            self.send(b"flush_all\r\n")?;
+            assert_eq!(self.words()?.at(0), "OK");
+        }
         lines.into_iter().for_each(|line| self.page.answer(line, Answer::Done(0)));
         Ok(())
     }
