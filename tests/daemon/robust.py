@@ -8,7 +8,7 @@ environment, so that a long run is the same test with larger numbers:
 
     HOLDFAST_ROBUST_KILLS=100     HOLDFAST_ROBUST_KEYS=100000   HOLDFAST_ROBUST_IDLE=15000
     HOLDFAST_ROBUST_ACTIVE=500    HOLDFAST_ROBUST_SLOW=1000     HOLDFAST_ROBUST_QUIET_MS=1000
-    HOLDFAST_ROBUST_DEAF=300      HOLDFAST_ROBUST_SEED=(random, printed)
+    HOLDFAST_ROBUST_DEAF=300      HOLDFAST_ROBUST_LOCKS=60      HOLDFAST_ROBUST_SEED=(random, printed)
 
 --against memcached plays those that a cache without memory of its own can pass, for comparison.
 """
@@ -27,7 +27,9 @@ import time
 from pathlib import Path
 
 import servers
-from load import Oracle, Watch, Writer, check
+import session_locks
+import unread
+from load import QUIET_MS, Oracle, Watch, Writer, check, open_many, room_for
 from servers import Report, Server, Skip, processes
 
 KILLS = int(os.environ.get("HOLDFAST_ROBUST_KILLS", "100"))
@@ -35,15 +37,10 @@ KEYS = int(os.environ.get("HOLDFAST_ROBUST_KEYS", "100000"))
 IDLE = int(os.environ.get("HOLDFAST_ROBUST_IDLE", "15000"))
 ACTIVE = int(os.environ.get("HOLDFAST_ROBUST_ACTIVE", "500"))
 SLOW = int(os.environ.get("HOLDFAST_ROBUST_SLOW", "1000"))
-DEAF = int(os.environ.get("HOLDFAST_ROBUST_DEAF", "300"))
 SEED = int(os.environ.get("HOLDFAST_ROBUST_SEED", "0")) or secrets.randbelow(2**32)
 
 WRITERS = 4
 RESTART_SECONDS = 1.0
-# What a quiet client may wait beside the trouble, 99 of 100 times. The machine is shared, and this program takes
-# one of its two cores (memcached itself came to 80 ms on a busy one): the figure is for a server that stalls, not for one
-# that is a little slower. A quiet machine can be told to be stricter.
-QUIET_MS = float(os.environ.get("HOLDFAST_ROBUST_QUIET_MS", "1000"))
 MIB = 1 << 20
 
 
@@ -153,21 +150,6 @@ def restart_with_many_keys(kind: str) -> str:
     return f"{KEYS} keys, first answer after {took * 1000:.0f} ms"
 
 
-def open_many(server: Server, count: int) -> list[socket.socket]:
-    connections = []
-    for _ in range(count):
-        connections.append(server.connect(20))
-    return connections
-
-
-def room_for(count: int) -> int:
-    """How many connections of the wanted number this process may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(count, hard - 256)
-
-
 def idle_crowd(kind: str) -> str:
     """Thousands that say nothing, hundreds that ask: what the silent ones cost, and what the others wait."""
     wanted = room_for(IDLE + ACTIVE) - ACTIVE
@@ -208,122 +190,6 @@ def _round(connections: list[socket.socket]) -> None:
             assert more, "an active connection was closed"
             came += more
         assert came.startswith(b"VALUE crowd 0 100\r\n"), f"answered {came[:60]!r}"
-
-
-def never_read(kind: str) -> str:
-    """Fifty that ask 5,000 times for 900 KB and read nothing: memory stays bounded, others are served."""
-    with Server(kind, ["-c", "2048"]) as server:
-        with server.connect() as connection:
-            connection.sendall(b"set large 0 0 900000\r\n" + b"L" * 900_000 + b"\r\n")
-            assert connection.recv(64) == b"STORED\r\n"
-            connection.sendall(b"get large\r\n")
-            left = 900_000 + len(b"VALUE large 0 900000\r\n\r\nEND\r\n")
-            while left:
-                left -= len(connection.recv(1 << 20))
-        before = server.number_of("RssAnon")
-        with Watch(server) as watch:
-            peaks = [(_deaf_wave(server) - before) * 1024 for _ in range(3)]
-        # What an allocator keeps for the next time is no leak; what comes on top of it each time is.
-        assert peaks[2] - peaks[0] < 16 * MIB, f"grew by {[f'{peak / MIB:.1f} MiB' for peak in peaks]} with each wave"
-        assert max(peaks) <= 50 * 1_100_000, f"grew by {max(peaks) / MIB:.1f} MiB: more than one answer for each connection"
-        return f"grew by {max(peaks) / MIB:.1f} MiB; {watch.judge(QUIET_MS)}"
-
-
-def _deaf_wave(server: Server) -> int:
-    """Fifty of them come, ask and go; the most memory that the server had meanwhile, KiB."""
-    deaf, peak = open_many(server, 50), 0
-    for connection in deaf:
-        connection.setblocking(False)
-        try:
-            connection.send(b"get large\r\n" * 5000)
-        except BlockingIOError:
-            pass
-    for _ in range(20):
-        time.sleep(0.05)
-        peak = max(peak, server.number_of("RssAnon"))
-    for connection in deaf:
-        connection.close()
-    return peak
-
-
-def deaf_crowd(kind: str) -> str:
-    """Hundreds that ask for more than they ever read cost 64 KiB each where values are small; where they are large, all
-    together cost 64 MiB once those who stand still were ended. What the kernel holds for their sockets is not counted."""
-    if kind != "holdfast":
-        raise Skip("memcached does not say what it holds for its connections")
-    found = []
-    for length, requests in ((1000, 5000), (4000, 2000), (300_000, 30)):
-        with Server(kind, ["-c", str(DEAF + 100), "-m", "1024"]) as server:
-            with server.connect(60) as first:
-                first.sendall(b"set large 0 0 %d\r\n" % length + b"L" * length + b"\r\n")
-                assert first.recv(64) == b"STORED\r\n"
-            before = server.number_of("RssAnon")
-            deaf = [_deaf_one(server, b"get large\r\n" * requests) for _ in range(room_for(DEAF))]
-            small, most, held, peak = length < 32_768, 0, 0, 0
-
-            def settled() -> bool:
-                nonlocal most, held, peak
-                time.sleep(0.3)
-                peak = max(peak, server.number_of("RssAnon") - before)
-                answer = _stats(server, "") + _stats(server, "conns")
-                held = next(int(line.split()[2]) for line in answer if line.startswith("STAT read_buf_bytes "))
-                most = max(most, held)
-                states = [line.split()[2] for line in answer if ":state " in line]
-                return states.count("conn_mwrite") == len(states) - 1 and (small or held <= 64 * MIB)
-
-            processes.wait_until(settled, 120, f"all of {len(deaf)} are stuck, with values of {length} bytes, and little is held")
-            for connection in deaf:
-                connection.close()
-            each = peak * 1024 / len(deaf)
-            # Four mebibytes are the process's own: tables and buffers that it has when it works.
-            assert not small or peak * 1024 <= 64 * 1024 * len(deaf) + 4 * MIB, f"{each:.0f} bytes of memory for each, with values of {length} bytes"
-            assert most <= 513 * MIB, f"{most} bytes were held for all together"
-            found.append(f"of {length} bytes {each:.0f}, {held / MIB:.1f} MiB held for all")
-    return f"{len(deaf)} that do not read: with values {'; '.join(found)}"
-
-
-def _deaf_one(server: Server, requests: bytes) -> socket.socket:
-    connection = socket.socket()
-    # So that the requests are on the server's side of the wire before the kernel's own buffers are full.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(20)
-    connection.connect(("127.0.0.1", server.port))
-    connection.setblocking(False)
-    try:
-        connection.send(requests)
-    except BlockingIOError:
-        pass
-    return connection
-
-
-def _stats(server: Server, group: str) -> list[str]:
-    with server.connect(60) as connection:
-        connection.sendall(f"stats {group}\r\n".encode())
-        came = b""
-        while not came.endswith(b"END\r\n"):
-            came += connection.recv(65536)
-    return came.decode().split("\r\n")
-
-
-def flood_of_one_key(kind: str) -> str:
-    """One client pipelines 200,000 gets of one key and reads none of the answers: writers of it do not wait."""
-    with Server(kind) as server, server.connect() as deaf, server.connect() as writer:
-        deaf.sendall(b"set hot 0 0 1000\r\n" + b"h" * 1000 + b"\r\n")
-        assert deaf.recv(64) == b"STORED\r\n"
-        deaf.setblocking(False)
-        requests, sent, worst = b"get hot\r\n" * 20_000, 0, 0.0
-        for number in range(200):
-            try:
-                sent += deaf.send(requests)
-            except BlockingIOError:
-                pass
-            began = time.perf_counter()
-            writer.sendall(b"set hot 0 0 1000\r\n" + b"%d" % (number % 10) * 1000 + b"\r\n")
-            assert writer.recv(64) == b"STORED\r\n"
-            worst = max(worst, time.perf_counter() - began)
-            time.sleep(0.002)
-    assert worst < QUIET_MS / 1000, f"a writer of the same key waited {worst * 1000:.0f} ms"
-    return f"{sent // 9} requests sent, 200 writes beside them, worst {worst * 1000:.1f} ms"
 
 
 def slow_senders(kind: str) -> str:
@@ -464,7 +330,7 @@ def churn(kind: str) -> str:
 
 
 TESTS = {
-    "kills": kills, "restart": restart_with_many_keys, "idle": idle_crowd, "unread": never_read, "deaf": deaf_crowd, "hot-key": flood_of_one_key, "slow": slow_senders,
+    "kills": kills, "restart": restart_with_many_keys, "idle": idle_crowd, **unread.TESTS, "locks": session_locks.counts_under_kills, "slow": slow_senders,
     "descriptors": no_descriptors, "stop": graceful_stop, "reload": reload, "churn": churn,
 }
 
