@@ -149,6 +149,7 @@ def conversation(dialect: Text | Binary, order: tuple[str, ...], mode: str, seri
 def connect_from(server: Server, number: int) -> socket.socket:
     connection = socket.socket()
     connection.settimeout(10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.bind((f"127.{1 + number // 62500}.{1 + number // 250 % 250}.{1 + number % 250}", 0))
     connection.connect(("127.0.0.1", server.port))
     return connection
