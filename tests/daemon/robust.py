@@ -8,7 +8,7 @@ environment, so that a long run is the same test with larger numbers:
 
     HOLDFAST_ROBUST_KILLS=100     HOLDFAST_ROBUST_KEYS=100000   HOLDFAST_ROBUST_IDLE=15000
     HOLDFAST_ROBUST_ACTIVE=500    HOLDFAST_ROBUST_SLOW=1000     HOLDFAST_ROBUST_QUIET_MS=1000
-    HOLDFAST_ROBUST_DEAF=300      HOLDFAST_ROBUST_LOCKS=60      HOLDFAST_ROBUST_SEED=(random, printed)
+    HOLDFAST_ROBUST_DEAF=200      HOLDFAST_ROBUST_LOCKS=60      HOLDFAST_ROBUST_SEED=(random, printed)
 
 --against memcached plays those that a cache without memory of its own can pass, for comparison.
 """

@@ -14,7 +14,7 @@ import time
 from load import QUIET_MS, Watch, open_many, room_for
 from servers import Server, Skip, processes
 
-DEAF = int(os.environ.get("HOLDFAST_ROBUST_DEAF", "300"))
+DEAF = int(os.environ.get("HOLDFAST_ROBUST_DEAF", "200"))
 MIB = 1 << 20
 
 
@@ -79,8 +79,8 @@ def deaf_crowd(kind: str) -> str:
             def settled() -> bool:
                 nonlocal most, held, peak
                 time.sleep(0.3)
-                peak = max(peak, server.number_of("RssAnon") - before)
                 answer = _stats(server, "") + _stats(server, "conns")
+                peak = max(peak, server.number_of("RssAnon") - before)
                 held = next(int(line.split()[2]) for line in answer if line.startswith("STAT read_buf_bytes "))
                 most = max(most, held)
                 states = [line.split()[2] for line in answer if ":state " in line]
