@@ -77,12 +77,15 @@ class Machine:
         missing = [name for name in ("unshare", "nsenter", "systemctl", "systemd-sysusers", "systemd-tmpfiles") if not servers.find(name)]
         if missing or not SYSTEMD.exists():
             raise Skip(f"there is no {', '.join(missing) or SYSTEMD}")
-        self.dir = Path(tempfile.mkdtemp(prefix="holdfast-units-"))
         self.group = next((place / f"holdfast-units-{os.getpid()}" for place in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
                            if (place / "cgroup.procs").exists() and (place / "cgroup.controllers").exists()), None)
         if self.group is None:
             raise Skip("there is no second hierarchy of control groups here")
-        self.group.mkdir()
+        try:
+            self.group.mkdir()
+        except OSError as error:
+            raise Skip(f"no control group can be made: {error}") from None
+        self.dir = Path(tempfile.mkdtemp(prefix="holdfast-units-"))
         (self.dir / "root").mkdir()
         self.log = self.dir / "log"
         environment = {**os.environ, "R": str(self.dir / "root"), "UNITS": str(UNITS), "PROGRAM": servers.holdfastd(), "GROUP": str(self.group)}
