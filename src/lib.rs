@@ -82,3 +82,5 @@ pub use sys::clock::Clock;
 pub use sys::disk::{Disk, FileKind};
 #[cfg(feature = "faults")]
 pub use sys::fault;
+#[cfg(feature = "orders")]
+pub use sys::words;

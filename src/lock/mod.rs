@@ -16,7 +16,7 @@
 //! them out for ever, so while some of them come, every second release leaves the lock to them for
 //! a moment, and the queue goes on when none has come by its end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::arena::{Arena, Count, Timed, locks, word};
 use crate::error::{Error, Result, push};
@@ -477,7 +477,7 @@ fn queue(bucket: Bucket, entry: Entry, key: &Key, cookie: u64, wait: &Wait) -> R
         return Ok(Acquired::Crowded(holder));
     }
     let ticket = Ticket::claim(arena)?;
-    let begun = Instant::now();
+    let begun = clock::mono();
     let number = bucket.get(entry, locks::NEXT_TICKET);
     bucket.set(entry, locks::NEXT_TICKET, number.wrapping_add(1));
     arena.meta.store(ticket.at(arena) + locks::TICKET_NUMBER, number);
@@ -489,7 +489,7 @@ fn queue(bucket: Bucket, entry: Entry, key: &Key, cookie: u64, wait: &Wait) -> R
     drop(bucket);
     let ended = wait_in_line(queued, key, cookie, wait);
     // However it ended: those who gave up waited the longest.
-    arena.count_time(Timed::LockWait, begun.elapsed());
+    arena.count_time(Timed::LockWait, clock::mono().saturating_sub(begun));
     ended
 }
 
@@ -497,20 +497,21 @@ fn queue(bucket: Bucket, entry: Entry, key: &Key, cookie: u64, wait: &Wait) -> R
 struct Seen {
     fence: u64,
     renewed: u64,
-    since: Instant,
+    /// Of the monotonic clock.
+    since: Duration,
 }
 
 fn wait_in_line(queued: Queued, key: &Key, cookie: u64, wait: &Wait) -> Result<Acquired> {
     let arena = queued.arena;
-    let started = Instant::now();
+    let started = clock::mono();
     let mut seen = Seen { fence: 0, renewed: 0, since: started };
     let cell = arena.meta.cell(queued.ticket.at(arena) + locks::TICKET_FUTEX);
     let (mut heard, mut look_at, mut slice) = (None, started, HEAD_SLICE);
     loop {
         let word = cell.load(std::sync::atomic::Ordering::Acquire);
-        let now = Instant::now();
+        let now = clock::mono();
         let stop = wait.stop.is_some_and(|stop| stop());
-        let over = wait.timeout.is_some_and(|limit| now - started >= limit);
+        let over = wait.timeout.is_some_and(|limit| now.saturating_sub(started) >= limit);
         if stop || over || heard != Some(word) || now >= look_at {
             heard = Some(word);
             let bucket = Bucket::of(arena, key)?;
@@ -543,12 +544,12 @@ fn wait_in_line(queued: Queued, key: &Key, cookie: u64, wait: &Wait) -> Result<A
                 return Ok(Acquired::TimedOut(bucket.holder(entry)));
             }
         }
-        let mut limit = look_at - now;
+        let mut limit = look_at.saturating_sub(now);
         if wait.stop.is_some() {
             limit = limit.min(slice);
         }
         if let Some(timeout) = wait.timeout {
-            limit = limit.min(timeout.saturating_sub(now - started));
+            limit = limit.min(timeout.saturating_sub(now.saturating_sub(started)));
         }
         futex::wait(cell, word, limit.max(Duration::from_millis(1)));
     }
@@ -599,10 +600,11 @@ fn turn(bucket: &Bucket, entry: Entry, queued: &Queued, seen: &mut Seen) -> Turn
     }
     let (fence, renewed) = (bucket.get(entry, locks::FENCE), bucket.get(entry, locks::RENEWED));
     if (fence, renewed) != (seen.fence, seen.renewed) {
-        *seen = Seen { fence, renewed, since: Instant::now() };
+        *seen = Seen { fence, renewed, since: clock::mono() };
     }
     let lease = bucket.get(entry, locks::LEASE_MS);
-    let over = lease != 0 && seen.since.elapsed() >= Duration::from_millis(lease);
+    let over =
+        lease != 0 && clock::mono().saturating_sub(seen.since) >= Duration::from_millis(lease);
     if over && first { Turn::Take { broken: true } } else { Turn::Wait { ahead } }
 }
 

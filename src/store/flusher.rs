@@ -6,7 +6,7 @@
 //! word with a heartbeat and works, the others watch it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::limits::{PREPARE_AHEAD, SWEEP_RECORDS};
 use crate::log::segment;
 use crate::options::Sync;
-use crate::sys::{clock, futex, thread};
+use crate::sys::{clock, futex, thread, words};
 
 /// Ticks with nothing to do before the thread ends.
 const CLEAN_TICKS: u32 = 2;
@@ -43,7 +43,7 @@ pub(super) struct Flusher {
     running: AtomicBool,
     stop: AtomicBool,
     /// 1 = wake up out of turn: segments are to be made ready, or it is time to stop.
-    bell: AtomicU32,
+    bell: words::Cell,
     handle: Mutex<Option<thread::Started>>,
     life_seen_ms: AtomicU64,
 }
@@ -55,7 +55,7 @@ impl Flusher {
             wanted,
             running: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            bell: AtomicU32::new(0),
+            bell: words::Cell::new(0),
             handle: Mutex::new(None),
             life_seen_ms: AtomicU64::new(0),
         }
@@ -180,7 +180,7 @@ fn run(arena: &Arena, flusher: &Flusher) {
         }
         let _ = arena.meta.cas(word::FLUSHER, arena.identity(), 0);
         flusher.running.store(false, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        words::fence(Ordering::SeqCst);
         // A change may have come after the last look and have seen us running.
         if arena.meta.load(word::DIRTY) != CLEAN && !flusher.running.swap(true, Ordering::SeqCst) {
             clean = 0;

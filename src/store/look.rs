@@ -1,6 +1,6 @@
 //! Reading without a latch: look, copy, look again; only then is what was copied judged.
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::pack;
 use super::stripe::{Current, Stripe};
@@ -13,6 +13,7 @@ use crate::limits::{LINE, READ_RETRIES};
 use crate::log;
 use crate::log::record::{self, COMPRESSED, GIVEN, Header, TOMBSTONE};
 use crate::sys::map::Scratch;
+use crate::sys::words::fence;
 
 /// What one look without a latch came to.
 pub(super) enum Look {

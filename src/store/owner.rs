@@ -470,7 +470,7 @@ fn key_at(arena: &Arena, slot_at: u64, owner: &[u8], seq: u64) -> Result<Option<
             return Ok(None);
         }
         let header = log::read_checked(arena, slot.offset(), &mut scratch);
-        std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+        crate::sys::words::fence(std::sync::atomic::Ordering::Acquire);
         if !slot.same_place(Slot(arena.index.load(slot_at))) {
             continue;
         }

@@ -20,7 +20,7 @@
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
 use std::ops::{Bound, ControlFlow, RangeBounds};
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::look::{self, Look};
 use super::stripe::Stripe;
@@ -33,6 +33,7 @@ use crate::limits::{HEAD_BYTES, LINE, PAGE_DEFAULT, RANGE_MAX, READ_RETRIES, SCA
 use crate::log;
 use crate::log::record::{OWNER, TOMBSTONE};
 use crate::sys::map::Scratch;
+use crate::sys::words::fence;
 
 /// The cursor of a scan that has seen everything. One that begins is 0.
 pub const SCAN_DONE: u64 = u64::MAX;

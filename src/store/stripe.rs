@@ -5,7 +5,6 @@
 //! the redo first.
 
 use std::cell::Cell;
-use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use super::owner::{self, Standing};
@@ -18,6 +17,7 @@ use crate::limits::{FLUSH_TRIES, GROWTH_TRIES, LINE, STRIPES};
 use crate::log::{self, Lane, record, segment};
 use crate::sys::latch::{self, Taken};
 use crate::sys::map::Scratch;
+use crate::sys::words;
 
 /// The redo's lane when the record is a run of whole segments.
 const NO_LANE: u64 = 0x7f;
@@ -397,7 +397,7 @@ impl Redo {
 #[cold]
 fn is_left_half_done(arena: &Arena, hash: u64) -> bool {
     for _ in 0..HALF_DONE_SPINS {
-        std::hint::spin_loop();
+        words::pause();
         if !Stripe::is_half_done(arena, hash) {
             return false;
         }
@@ -415,7 +415,7 @@ fn no_table(arena: &Arena, at: u64) -> Error {
 
 /// Waits for a stripe's latch.
 #[cold]
-fn contend(arena: &Arena, cell: &AtomicU32) -> Result<()> {
+fn contend(arena: &Arena, cell: &words::Cell) -> Result<()> {
     if COMPUTING.get() {
         return Err(Error::Invalid(
             "the function of an update called the store: it must only compute".into(),

@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::arena::{Arena, Count, Timed, word};
 use crate::error::{Error, Result};
@@ -59,9 +59,9 @@ fn run_alone(arena: &Arena, file: Option<&File>) -> Result<(u64, Result<()>)> {
     arena.meta.store(word::SYNC_COVERED, arrived.wrapping_sub(then));
     let number = arena.meta.add(word::ROUND_STARTED, 1).wrapping_add(1);
     let Some(file) = file else { return Ok((number, Ok(()))) };
-    let begun = Instant::now();
+    let begun = clock::mono();
     let done = arena.disk.sync(FileKind::Data, file);
-    let took = begun.elapsed();
+    let took = clock::mono().saturating_sub(begun);
     arena.meta.store(word::SYNC_TOOK_NS, took.as_nanos() as u64);
     // A disk that fails often took its time before it said so.
     arena.count_time(Timed::SyncRound, took);
@@ -114,7 +114,7 @@ pub(super) fn wait_durable(arena: &Arena) -> Result<()> {
     // Names this wait, so that nobody gives up a lead that another has taken over.
     let me = arena.meta.add(word::SYNC_ARRIVED, 1).wrapping_add(1);
     let mut patience = PATIENCE.max(2 * usual(arena));
-    let (begun, most) = (Instant::now(), LEADERS * patience);
+    let (begun, most) = (clock::mono(), LEADERS * patience);
     loop {
         let cell = arena.meta.cell(word::SYNC_FUTEX);
         let seen = cell.load(Ordering::Acquire);
@@ -125,11 +125,12 @@ pub(super) fn wait_durable(arena: &Arena) -> Result<()> {
         }
         let leader = arena.meta.load(word::SYNC_LEADER);
         if leader != 0 {
-            let asleep = Instant::now();
+            let asleep = clock::mono();
             futex::wait_for(cell, seen, patience, kind(mine));
             // A leader that takes longer than syncs do is not depended on, nor are many one after the
             // other: if the numbers of rounds are damaged none of theirs is ever this one.
-            let soon = asleep.elapsed() < patience && begun.elapsed() < most;
+            let now = clock::mono();
+            let soon = now.saturating_sub(asleep) < patience && now.saturating_sub(begun) < most;
             if soon || is_done(arena, mine) {
                 continue;
             }
@@ -167,16 +168,16 @@ fn gather(arena: &Arena) {
     let before = arena.meta.load(word::SYNC_ARRIVED_THEN);
     let arrived = || arena.meta.load(word::SYNC_ARRIVED).wrapping_sub(before);
     let limit = (usual(arena) / 2).min(GATHER_MAX);
-    let (begun, mut seen) = (Instant::now(), arrived());
+    let (begun, mut seen) = (clock::mono(), arrived());
     let mut last = begun;
     // Who leads is of the released, or came too late for them.
     let expected = seen.saturating_add(arena.meta.load(word::SYNC_COVERED)).saturating_sub(1);
     while seen < expected {
         std::thread::yield_now();
-        let (now, then) = (Instant::now(), seen);
+        let (now, then) = (clock::mono(), seen);
         seen = arrived();
         last = if seen > then { now } else { last };
-        if now - begun >= limit || now - last >= limit / 2 {
+        if now.saturating_sub(begun) >= limit || now.saturating_sub(last) >= limit / 2 {
             return;
         }
     }

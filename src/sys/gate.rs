@@ -4,21 +4,22 @@
 //! may be locked by threads that do not exist there. This one is a single word, and the child just
 //! opens it.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::futex;
+use super::words::Cell;
 
 const OPEN: u32 = 0;
 const TAKEN: u32 = 1;
 /// Taken, and somebody sleeps on it.
 const AWAITED: u32 = 2;
 
-pub(crate) struct Gate(AtomicU32);
+pub(crate) struct Gate(Cell);
 
 impl Gate {
     pub(crate) const fn new() -> Gate {
-        Gate(AtomicU32::new(OPEN))
+        Gate(Cell::new(OPEN))
     }
 
     pub(crate) fn close(&self) {

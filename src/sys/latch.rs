@@ -4,11 +4,12 @@
 //! top. Nothing is known about a holder but its slot; whether it can still run is for
 //! [`Peers`](super::peers::Peers) to say. The lock order is stripe, then lock bucket, then lane.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::peers::Peers;
-use super::{fault, futex};
+use super::words::{Cell, pause};
+use super::{clock, fault, futex};
 use crate::limits::LATCH_SPINS;
 
 const WAITERS: u32 = 1 << 31;
@@ -26,27 +27,27 @@ pub(crate) enum Taken {
 }
 
 /// The slot that holds the latch, if any.
-pub(crate) fn owner(cell: &AtomicU32) -> Option<u32> {
+pub(crate) fn owner(cell: &Cell) -> Option<u32> {
     (cell.load(Ordering::Acquire) & !WAITERS).checked_sub(1)
 }
 
 /// Takes the latch if it is free right now.
 #[inline]
-pub(crate) fn try_acquire(cell: &AtomicU32, me: u32) -> bool {
+pub(crate) fn try_acquire(cell: &Cell, me: u32) -> bool {
     fault::unfailing_step();
     cell.compare_exchange(0, me + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
 /// Takes the latch; `None` after `limit`: its owner lives and does not let go.
 #[inline]
-pub(crate) fn acquire(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
+pub(crate) fn acquire(cell: &Cell, peers: &Peers, limit: Duration) -> Option<Taken> {
     if try_acquire(cell, peers.slot()) { Some(Taken::Free) } else { contend(cell, peers, limit) }
 }
 
 #[cold]
-fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
+fn contend(cell: &Cell, peers: &Peers, limit: Duration) -> Option<Taken> {
     let me = peers.slot();
-    let start = Instant::now();
+    let start = clock::mono();
     let mut watched = None;
     loop {
         for _ in 0..LATCH_SPINS {
@@ -59,7 +60,7 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
                     return Some(Taken::Free);
                 }
             }
-            std::hint::spin_loop();
+            pause();
         }
         let seen = cell.load(Ordering::Relaxed);
         // Probed only if it is the one from before the last sleep: a probe takes a lock of the
@@ -77,7 +78,7 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
         {
             return Some(Taken::Stolen);
         }
-        if start.elapsed() >= limit {
+        if clock::mono().saturating_sub(start) >= limit {
             return None;
         }
         let seen = cell.load(Ordering::Relaxed);
@@ -97,7 +98,7 @@ fn contend(cell: &AtomicU32, peers: &Peers, limit: Duration) -> Option<Taken> {
 /// A load and a store instead of one exchange: half the cost, and a waiter that sets its bit
 /// between the two sleeps its millisecond out instead of being woken.
 #[inline]
-pub(crate) fn release(cell: &AtomicU32) {
+pub(crate) fn release(cell: &Cell) {
     fault::unfailing_step();
     let waited_for = cell.load(Ordering::Relaxed) & WAITERS != 0;
     cell.store(0, Ordering::Release);

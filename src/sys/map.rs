@@ -10,11 +10,12 @@
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::Advice;
 
 use super::fault;
+use super::words::{self, Cell, Word};
 use crate::error::{Error, Result};
 use crate::limits::{KEY_MAX, LINE, OWNER_MAX};
 
@@ -32,7 +33,7 @@ enum Memory {
     Shared(memmap2::MmapRaw),
     /// Private words: for tests of the rooms above that need no file, also under Miri.
     #[cfg(test)]
-    Heap(Box<[AtomicU64]>),
+    Heap(Box<[Word]>),
 }
 
 /// A mapping of one file, at the greatest size that the file may ever have.
@@ -60,7 +61,7 @@ impl Map {
 
     #[cfg(test)]
     pub(crate) fn heap(bytes: u64) -> Map {
-        let words = (0..bytes.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
+        let words = (0..bytes.div_ceil(8)).map(|_| Word::new(0)).collect();
         Map {
             memory: Memory::Heap(words),
             file: None,
@@ -116,25 +117,25 @@ impl Map {
     }
 
     #[inline]
-    fn word(&self, at: u64) -> &AtomicU64 {
+    fn word(&self, at: u64) -> &Word {
         assert!(
             at.is_multiple_of(8) && self.contains(at, 8),
             "word {at:#x} is outside the mapping"
         );
         // SAFETY: in bounds and aligned by the assertion; the mapping lives as long as `self`; all
         // accesses to control words of any process are atomic and of this size.
-        unsafe { &*(self.base().add(at as usize) as *const AtomicU64) }
+        unsafe { &*(self.base().add(at as usize) as *const Word) }
     }
 
     /// A 32-bit cell (latches and futex words have this size because the kernel's are).
     #[inline]
-    pub(crate) fn cell(&self, at: u64) -> &AtomicU32 {
+    pub(crate) fn cell(&self, at: u64) -> &Cell {
         assert!(
             at.is_multiple_of(4) && self.contains(at, 4),
             "cell {at:#x} is outside the mapping"
         );
         // SAFETY: as in `word`; cells never overlap words (the layouts place them apart).
-        unsafe { &*(self.base().add(at as usize) as *const AtomicU32) }
+        unsafe { &*(self.base().add(at as usize) as *const Cell) }
     }
 
     #[inline]
@@ -147,7 +148,7 @@ impl Map {
     pub(crate) fn line(&self, at: u64) -> [u64; 8] {
         assert!(at.is_multiple_of(64) && self.contains(at, 64), "line {at:#x} is outside");
         // SAFETY: as in `word`, for eight words.
-        let words = unsafe { &*(self.base().add(at as usize) as *const [AtomicU64; 8]) };
+        let words = unsafe { &*(self.base().add(at as usize) as *const [Word; 8]) };
         std::array::from_fn(|i| words[i].load(Ordering::Acquire))
     }
 
@@ -173,8 +174,7 @@ impl Map {
     /// Counts without a locked instruction: exact for one thread, close enough for statistics.
     #[inline]
     pub(crate) fn count(&self, at: u64, amount: u64) {
-        let word = self.word(at);
-        word.store(word.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        words::tally(self.word(at), amount);
     }
 
     #[inline]
@@ -420,10 +420,10 @@ impl Scratch {
 
 /// Up to here words are copied one by one: they are read back as words at once, which the processor
 /// can only then forward from its store buffer, bytes.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(target_arch = "x86_64", not(any(miri, feature = "orders"))))]
 const SHORT: usize = 128;
 /// From here on the one instruction is faster than a loop, bytes.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(target_arch = "x86_64", not(any(miri, feature = "orders"))))]
 const LONG: usize = 4096;
 
 /// Copies a multiple of 64 bytes. Assembler is an external access: what it read is used only after
@@ -432,7 +432,7 @@ const LONG: usize = 4096;
 ///
 /// # Safety
 /// `from` is readable and `to` writable for `len` bytes, a multiple of 64 and not 0.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(target_arch = "x86_64", not(any(miri, feature = "orders"))))]
 #[inline]
 unsafe fn copy_lines(from: *const u8, to: *mut u8, len: usize) {
     if len >= LONG {
@@ -476,7 +476,7 @@ unsafe fn copy_lines(from: *const u8, to: *mut u8, len: usize) {
 /// its mapping page; `to` is writable for `len` bytes and nobody else's.
 #[inline]
 unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(all(target_arch = "x86_64", not(any(miri, feature = "orders"))))]
     let (from, to, len) = {
         let whole = len & !63;
         if whole > SHORT {
@@ -491,7 +491,7 @@ unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     };
     // SAFETY: the caller's obligations; words are aligned because `from` is.
     unsafe {
-        let words = from as *const AtomicU64;
+        let words = from as *const Word;
         for i in 0..len / 8 {
             let word = (*words.add(i)).load(Ordering::Relaxed).to_ne_bytes();
             std::ptr::copy_nonoverlapping(word.as_ptr(), to.add(i * 8), 8);
@@ -509,7 +509,7 @@ unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
 /// `len` bytes.
 #[inline]
 unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri), not(feature = "faults")))]
+    #[cfg(all(target_arch = "x86_64", not(any(miri, feature = "faults", feature = "orders"))))]
     let (from, to, len) = {
         let whole = len & !63;
         if whole > 0 {
@@ -529,7 +529,7 @@ unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
             let mut word = [0; 8];
             std::ptr::copy_nonoverlapping(from.add(i * 8), word.as_mut_ptr(), 8);
             fault::step();
-            (*(to as *const AtomicU64).add(i)).store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            (*(to as *const Word).add(i)).store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }
     }
     if rest > 0 {
@@ -538,7 +538,7 @@ unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
         unsafe {
             std::ptr::copy_nonoverlapping(from.add(len - rest), word.as_mut_ptr(), rest);
             fault::step();
-            (*(to.add(len - rest) as *const AtomicU64))
+            (*(to.add(len - rest) as *const Word))
                 .store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }
     }

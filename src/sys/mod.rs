@@ -15,3 +15,4 @@ pub(crate) mod latch;
 pub(crate) mod map;
 pub(crate) mod peers;
 pub(crate) mod thread;
+pub mod words;
