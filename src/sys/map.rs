@@ -244,6 +244,10 @@ impl Map {
     }
 
     /// Copies bytes in; `at` is a multiple of eight, a last partial word is filled with zeros.
+    ///
+    /// Whoever reads any of these bytes, and passes a fence, sees everything that was known here
+    /// before: above all that the slot which had led him to this place names it no more. (Nothing on
+    /// x86-64, whose stores are seen in their order.)
     #[inline]
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
         let padded = bytes.len().next_multiple_of(8);
@@ -251,6 +255,7 @@ impl Map {
             at.is_multiple_of(8) && self.contains(at, padded as u64),
             "{padded} bytes at {at:#x} are outside the mapping"
         );
+        words::fence(Ordering::Release);
         // SAFETY: destination range checked; the source is a slice.
         unsafe { copy_in(bytes.as_ptr(), self.base().add(at as usize), bytes.len()) }
     }
