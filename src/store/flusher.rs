@@ -107,6 +107,8 @@ fn is_periodic(arena: &Arena) -> bool {
 pub(super) fn changed(arena: &Arc<Arena>, flusher: &Arc<Flusher>) -> Result<()> {
     if arena.meta.load(word::DIRTY) != DIRTY {
         arena.meta.swap(word::DIRTY, DIRTY);
+        // A thread that is about to end sees this, or that it has ended is seen below.
+        words::fence(Ordering::SeqCst);
     }
     if !flusher.wanted {
         return due_without_thread(arena);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::arena::{Arena, Count, Timed, word};
 use crate::error::{Error, Result};
 use crate::sys::disk::FileKind;
-use crate::sys::{clock, futex};
+use crate::sys::{clock, futex, words};
 
 /// Nobody waits longer for the others' writes.
 const GATHER_MAX: Duration = Duration::from_millis(1);
@@ -27,6 +27,8 @@ const LEADERS: u32 = 4;
 
 /// The round that will cover everything published until now.
 pub(super) fn next_round(arena: &Arena) -> u64 {
+    // Before the number is looked at: a round that began unseen may not have seen it either.
+    words::fence(Ordering::SeqCst);
     arena.meta.load(word::ROUND_STARTED).saturating_add(1)
 }
 
@@ -58,6 +60,8 @@ fn run_alone(arena: &Arena, file: Option<&File>) -> Result<(u64, Result<()>)> {
     let then = arena.meta.swap(word::SYNC_ARRIVED_THEN, arrived);
     arena.meta.store(word::SYNC_COVERED, arrived.wrapping_sub(then));
     let number = arena.meta.add(word::ROUND_STARTED, 1).wrapping_add(1);
+    // Whoever does not see that this round has begun: what he published before is seen from here on.
+    words::fence(Ordering::SeqCst);
     let Some(file) = file else { return Ok((number, Ok(()))) };
     let begun = clock::mono();
     let done = arena.disk.sync(FileKind::Data, file);
