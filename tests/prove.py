@@ -76,6 +76,11 @@ PARTS = [
          ["python3", "tests/daemon/wire.py"], {"HOLDFAST_AUTH_ORDER": "3"}, {"HOLDFAST_AUTH_ORDER": "4", "HOLDFAST_DIFFERENTIAL_COUNT": "20000"}),
     Part("fuzz", "no input makes a parser panic, or means something else when it is cut elsewhere",
          ["python3", "tests/fuzz/run.py"], {"HOLDFAST_FUZZ_SECONDS": "60"}, {"HOLDFAST_FUZZ_SECONDS": "7200"}),
+    Part("orders", "the real code in every order, as far as the language lets memory be weak, and in schedules by chance",
+         ["cargo", "test", "-p", "holdfast-orders", "--features", "orders", *SHOWN],
+         {"HOLDFAST_ORDERS_SCHEDULES": "5000"}, {"HOLDFAST_ORDERS_SCHEDULES": "36000", "HOLDFAST_ORDERS_DEEPER": "1"}),
+    Part("tsan", "threads share nothing of the library's own memory without order",
+         ["python3", "tests/orders/threads.py"], {"HOLDFAST_TSAN_SECONDS": "120"}, {"HOLDFAST_TSAN_SECONDS": "7200"}),
     Part("planted", "the tests catch the bugs that are planted for them",
          ["python3", "tests/planted/run.py"], {}, {}),
 ]

@@ -76,6 +76,7 @@ SUITES = [
         "cargo", "test", "-p", "holdfast-tests", "--features", "faults",
         "--test", "step_kill", "--test", "panics", "--test", "power_steps",
     ], 900, count_cargo),
+    Suite("orders", ["cargo", "test", "-p", "holdfast-orders", "--features", "orders"], 900, count_cargo),
     Suite("capi", ["tests/capi/run.sh"], 600, count_closing_line),
     Suite("phpt", ["build/php-ext/tests/run.sh"], 600, count_phpt),
     Suite("fpm", ["python3", "tests/fpm/run.py"], 900, count_closing_line),
