@@ -292,6 +292,25 @@ mod tests {
         assert_eq!((slot.offset(), slot.fetch_bytes()), ((1 << 40) - 64, 17 * 64));
         assert!(slot.same_place(Slot(slot.0 | 1)) && !slot.same_place(Slot(slot.0 ^ 4)));
         assert!(slot.marked(true).is_marked() && !slot.marked(true).marked(false).is_marked());
+        let (hash, at) = (0x0123_4567_89ab_cdef, 0x1_2345 * LINE);
+        let slot = Slot::new(hash, at, 100, 0x1ff);
+        assert_eq!(slot.0, 0x2344_0001_2345_fffc);
+        assert_eq!((slot.fetch_bytes(), stripe_of(hash)), (63 * LINE, 0x01));
+        assert!(slot.is_for(hash) && slot.is_for(hash ^ 1 << 41) && !slot.is_for(hash ^ 1 << 42));
+        assert!(!slot.is_for(hash ^ 1 << 55) && slot.is_for(hash ^ 1 << 56));
+        assert!(!Slot::new(hash, 0, 1, 1).is_for(hash), "a slot without a record is for nobody");
+        assert!(!Slot::new(hash, 0, 1, 1).marked(true).is_marked());
+    }
+
+    #[test]
+    fn a_slot_counts_to_three_and_keeps_the_rest() {
+        let slot = Slot::new(7 << 42, 64, 1, 1);
+        let counts = [0, 1, 2, 3, 9].map(|times| slot.with_frequency(times).frequency());
+        assert_eq!(counts, [0, 1, 2, 3, 3]);
+        assert!(slot.with_frequency(3).same_place(slot));
+        let other = Slot::new(9 << 42, 128, 1, 1).with_frequency(2);
+        assert_eq!(slot.with_frequency(1).with_frequency_of(other), slot.with_frequency(2));
+        assert!(!slot.with_frequency(2).is_marked() && slot.with_frequency(3).is_marked());
     }
 
     #[test]

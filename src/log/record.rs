@@ -323,4 +323,74 @@ mod tests {
         assert_eq!(shadow_of(0), FOR_EVER);
         assert_eq!(shadow_of(1001), 2);
     }
+
+    fn words(bytes: &[u8]) -> Vec<u64> {
+        let word = |w: &[u8]| u64::from_le_bytes(w.try_into().unwrap_or_default());
+        bytes[..LINE as usize].chunks_exact(8).map(word).collect()
+    }
+
+    /// The words were made by hand from the table above, the checksums bit by bit: what is written
+    /// today has to be read by whoever comes later, so nothing here may move or be computed otherwise.
+    #[test]
+    fn every_bit_lies_where_the_format_says() {
+        let plain = [
+            0x7_0000_0003,
+            99,
+            0x46_0201_0005,
+            0x1234_5678_9abc_def0,
+            0x5_6e00_2f51,
+            0xb15a_018b_cfe5_687b,
+            0xc_ffff_fff0,
+            0,
+        ];
+        assert_eq!(words(&encoded(&mut sample(), b"hello")), plain);
+        let mut owned = Header { owner_len: 4, word7: 77, flags: 0, ..sample() };
+        let bytes = encoded(&mut owned, b"helloanna");
+        let (first, names, crcs) = (0x7_0400_0003, 0x46_0200_0005, 0x5_b1dc_e985);
+        let [_, seq, _, hash, _, expiry, flags, _] = plain;
+        assert_eq!(words(&bytes), [first, seq, names, hash, crcs, expiry, flags, 77]);
+        assert_eq!(&bytes[LINE as usize..], b"helloanna");
+        assert_eq!(value_crc(b"123456789"), 0xe306_9283);
+        assert_eq!((value_offset(8), value_offset(9), lines(8, 56), lines(8, 57)), (72, 80, 2, 3));
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_not_plausible() {
+        let of = |key_len: usize, value_len: u64| Header {
+            key_len: key_len as u16,
+            value_len: value_len as u32,
+            lines: lines(key_len, value_len) as u32,
+            flags: RUN,
+            ..Header::default()
+        };
+        assert!(of(1, 0).plausible(0) && of(KEY_MAX, VALUE_MAX).plausible(0));
+        assert!(!of(0, 0).plausible(0) && !of(KEY_MAX + 1, 0).plausible(0));
+        assert!(!of(1, VALUE_MAX + 1).plausible(0));
+        let one_more = Header { lines: 4, ..of(1, 64) };
+        assert!(of(1, 64).lines == 3 && !one_more.plausible(1 << 20));
+        // Only a run goes on behind the room of one segment.
+        assert!(!Header { flags: 0, ..of(1, 64) }.plausible(3 * LINE - 1));
+        assert!(Header { flags: 0, ..of(1, 64) }.plausible(3 * LINE));
+        assert!(Header { flags: PENDING, owner_len: 1, ..of(1, 1) }.plausible(2 * LINE));
+    }
+
+    #[test]
+    fn moments_shadows_and_copies_stop_at_their_ends() {
+        assert_eq!(expiry_ms(expiry_word(u64::MAX, 9), 9), Some(TIME_MAX));
+        assert_eq!((shadow_of(1), shadow_of(1000)), (1, 1));
+        assert_eq!(shadow_of(u64::MAX), FOR_EVER - 1);
+        assert_eq!((shadow_of_moment(0), shadow_of_moment(u64::MAX)), (1, FOR_EVER));
+        assert_eq!(shadow_of_moment(5000), 5);
+        assert_eq!((next_copy(0), next_copy(254), next_copy(255)), (1, 255, 1));
+    }
+
+    #[test]
+    fn a_header_says_whose_version_it_has_and_whether_it_hides_its_source() {
+        let header = Header { word7: 5, flags: GIVEN | STALE, ..sample() };
+        assert_eq!((header.version(), sample().version()), (5, 99));
+        assert!(header.is(STALE | PENDING) && !header.is(TOMBSTONE | OWNER));
+        let ended = Header { expiry: expiry_word(ENDED_MS, 99), ..sample() };
+        assert!(ended.hides_its_source() && !sample().hides_its_source());
+        assert!(!Header { copy: 0, ..ended }.hides_its_source());
+    }
 }

@@ -670,3 +670,65 @@ pub(crate) fn look_again(arena: &Arena, at: u64) {
 pub(crate) fn live_hint(arena: &Arena, segment: u64) -> u64 {
     arena.meta.load(arena.geometry.segment(segment) + segment::LIVE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words were made by hand from the table above, the checksum bit by bit.
+    #[test]
+    fn a_header_lies_where_the_format_says_and_holds_with_its_own_secret_only() {
+        let secret = [1, 2];
+        let head = Header {
+            incarnation: 3,
+            kind: KIND_HEAD,
+            salt: 0xa,
+            activation_seq: 0xb,
+            run: 0xc,
+            activated_ms: 0xd,
+        };
+        let words = head.words(&secret);
+        assert_eq!(words, [0x5124_993c_6773_4648, 3 | 2 << 32, 0xa, 0xb, 0xc, 0xd, 0, 0]);
+        assert_eq!(Header::parse(&words, &secret), Some(head));
+        assert!(
+            Header::parse(&words, &[1, 3]).is_none() && Header::parse(&words, &[0, 2]).is_none()
+        );
+        for bit in 0..6 * 64 {
+            let mut bad = words;
+            bad[bit / 64] ^= 1 << (bit % 64);
+            assert_eq!(Header::parse(&bad, &secret), None, "bit {bit}");
+        }
+        // Reserved: a later version may say something there.
+        let mut later = words;
+        later[6..].fill(u64::MAX);
+        assert_eq!(Header::parse(&later, &secret), Some(head));
+    }
+
+    #[test]
+    fn a_segment_is_plain_the_head_of_a_run_or_one_of_its_bodies() {
+        let line = [0, 3, 0xa, 0xb, 0, 0xd, 0, 0];
+        let plain = Header::believed(&line).plain();
+        let (head, body) = (plain.as_head(4), plain.as_body(9));
+        assert_eq!((plain.head_of(), plain.body_of(), plain.kind), (None, None, KIND_PLAIN));
+        assert_eq!((head.head_of(), head.body_of(), head.kind), (Some(4), None, KIND_HEAD));
+        assert_eq!((body.head_of(), body.body_of(), body.kind), (None, Some(9), KIND_BODY));
+        assert_eq!((head.plain(), body.plain(), body.salt), (plain, plain, 0xa));
+    }
+
+    #[test]
+    fn a_state_says_what_was_put_in() {
+        let state = State::new(SEALED, 0x12_3456, 0x789a_bcde);
+        assert_eq!(state.0, 0x789a_bcde_1234_5602);
+        assert_eq!(
+            (state.kind(), state.arg(), state.incarnation()),
+            (SEALED, 0x12_3456, 0x789a_bcde)
+        );
+        assert_eq!(state.to(FREE, BARE).0, 0x789a_bcde_0000_0100);
+        let full = State::new(RUN, u32::MAX, 0);
+        assert_eq!(
+            (full.arg(), full.incarnation()),
+            (0xff_ffff, 0),
+            "an argument stays in its place"
+        );
+    }
+}
