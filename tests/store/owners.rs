@@ -96,6 +96,7 @@ fn an_owner_is_shown_with_its_keys_and_ended_in_every_process() {
     let all = [b"laptop".to_vec(), b"phone".to_vec(), b"tablet".to_vec()];
     let as_it_was = |store: &Store| {
         assert_eq!(keys_of(store, ANNA), all);
+        assert_eq!(store.owner_keys(ANNA, &mut |_| false).unwrap(), 1, "and no more if told so");
         assert_eq!(store.owner_of(b"phone").unwrap().as_deref(), Some(ANNA));
         assert_eq!(store.owner_of(ANNA).unwrap(), None);
         assert_eq!(store.owner_of(b"nobody's").unwrap(), None);
