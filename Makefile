@@ -21,7 +21,7 @@ export PHP_CONFIG PREFIX DESTDIR LINK JOBS YES
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 STAGE := build/stage
 
-.PHONY: help build library extension run test bench fuzz install uninstall clean
+.PHONY: help build library extension run test prove coverage mutants bench fuzz install uninstall clean
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of'
@@ -53,6 +53,13 @@ test: ## build and run every test suite
 prove: ## the same and more at big sizes, meant for about an hour (tests/prove.py --list shows the parts)
 	@packaging/prerequisites.sh test
 	@exec python3 tests/prove.py
+
+coverage: ## which regions of the engine no test enters (tests/coverage.py)
+	@packaging/prerequisites.sh coverage
+	@exec python3 tests/coverage.py
+
+mutants: ## change the engine's recovery, locks and validation everywhere, and see whether a test fails: a night
+	@exec python3 tests/mutants/run.py
 
 bench: ## build and measure, side by side with PHP's files handler
 	@packaging/prerequisites.sh bench

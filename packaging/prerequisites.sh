@@ -1,15 +1,15 @@
 #!/bin/sh
-# Checks what `make build`, `make run`, `make test` or `make bench` needs before any work starts, and
+# Checks what `make build`, `make run`, `make test`, `make bench` or `make coverage` needs before any work starts, and
 # installs the Debian packages that are missing: it names them first, and asks when somebody is there
 # to answer (a terminal on stdin, and no YES=1).
 #
-#   packaging/prerequisites.sh build|run|test|bench
+#   packaging/prerequisites.sh build|run|test|bench|coverage
 #
 # The presence of a tool decides, not the exit code of apt: an unrelated broken package on the machine,
 # or a service that cannot start in a container, must not stop a build that has all it needs.
 set -eu
 
-goal=${1:?usage: prerequisites.sh build|run|test|bench}
+goal=${1:?usage: prerequisites.sh build|run|test|bench|coverage}
 here=$(cd "$(dirname "$0")/.." && pwd)
 php_config=${PHP_CONFIG:-php-config}
 
@@ -79,6 +79,7 @@ need() { # need "what a user calls it" package command-that-succeeds...
 }
 fpm_here() { has "php-fpm$version" || has php-fpm; }
 php_memcached() { php -m | grep -qx memcached; }
+llvm_cov() { for n in 30 29 28 27 26 25 24 23 22 21 20 19; do has llvm-cov-$n && return 0; done; return 1; }
 compiles_c() { has cc && echo 'int main(void){return 0;}' | cc -x c -o /dev/null -; }
 
 need_all() {
@@ -89,6 +90,8 @@ need_all() {
     need "php (command line)" "$php_packages-cli" has php
     need "phpize" "$php_packages-dev" has "$phpize"
     need "php-config" "$php_packages-dev" has "$php_config"
+    # Any that knows the format of this compiler's profiles; tests/coverage.py takes the newest.
+    case $goal in coverage) need "llvm-cov 19 or newer" llvm-19 llvm_cov ;; esac
     case $goal in run | test) need "python3" python3 has python3 ;; esac
     if [ "$goal" = test ]; then
         need "php-fpm" "$php_packages-fpm" fpm_here

@@ -83,6 +83,10 @@ PARTS = [
          ["python3", "tests/orders/threads.py"], {"HOLDFAST_TSAN_SECONDS": "120"}, {"HOLDFAST_TSAN_SECONDS": "7200"}),
     Part("planted", "the tests catch the bugs that are planted for them",
          ["python3", "tests/planted/run.py"], {}, {}),
+    Part("coverage", "no region of recovery, lock and validation is without a test, or it has a reason",
+         ["python3", "tests/coverage.py"], {}, {}),
+    Part("mutants", "a small change of recovery, lock or validation makes a test fail",
+         ["python3", "tests/mutants/run.py"], {"HOLDFAST_MUTANTS": "40"}, {"HOLDFAST_MUTANTS": "1"}),
 ]
 
 
