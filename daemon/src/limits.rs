@@ -46,7 +46,7 @@ pub const FAILING_PEERS_MAX: usize = 4096;
 pub const FAILING_NAMES_MAX: usize = 16;
 /// Bytes that a loop reads at once, and its buffer for it. What a turn does not use of them is kept for
 /// its connection, so this too is a part of what a peer costs that asks and does not read.
-pub const READ_BUFFER: usize = 16 << 10;
+pub const READ_BUFFER: usize = 24 << 10;
 /// Connections whose next bytes a loop reads before it gives them their turns.
 pub const READ_AHEAD: usize = 16;
 /// Bytes that it reads of each; who sends more at once is read in its turn.
