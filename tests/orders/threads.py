@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Many threads on one store under the thread sanitizer: no report, and nothing suppressed.
+"""Many threads on one store under the thread sanitizer: no report. What is suppressed has a reason, below.
 
     tests/orders/threads.py
 
@@ -26,6 +26,9 @@ PLACE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "tsan"
 PROGRAM = PLACE / TARGET / "debug" / "holdfast-threads"
 # The standard library comes without the sanitizer, which the compiler would refuse to link otherwise.
 FLAGS = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
+# The last owner of an Arc passes a fence before it frees, and the sanitizer knows no fences. (The standard library
+# has a load there instead, when it is built with the sanitizer.) Hides a race in what an Arc drops.
+SUPPRESSED = ["race:^<alloc::sync::Arc<*>>::drop_slow"]
 REPORT = re.compile(r"^WARNING: ThreadSanitizer", re.M)
 
 
@@ -42,7 +45,9 @@ def missing() -> str:
 
 
 def run(*arguments: str, limit_s: int) -> tuple[int, str]:
-    options = "halt_on_error=0 exitcode=66 history_size=4"
+    suppressions = PLACE / "suppressions"
+    suppressions.write_text("".join(f"{line}\n" for line in SUPPRESSED))
+    options = f"halt_on_error=0 exitcode=66 history_size=4 suppressions={suppressions}"
     done = subprocess.run([PROGRAM, *arguments], env={**os.environ, "TSAN_OPTIONS": options}, timeout=limit_s,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.returncode, done.stdout
@@ -68,7 +73,7 @@ def main() -> int:
     reports = len(REPORT.findall(output))
     clean = code == 0 and not reports
     print(output if not clean else output.strip())
-    print(f"{'ok' if clean else 'FAIL'}: {threads} threads, {seconds} s: {reports} reports, 0 suppressed, ended with {code}")
+    print(f"{'ok' if clean else 'FAIL'}: {threads} threads, {seconds} s: {reports} reports, {len(SUPPRESSED)} suppression, ended with {code}")
     print(f"{seen + clean} passed, {2 - seen - clean} failed")
     return 0 if seen and clean else 1
 
