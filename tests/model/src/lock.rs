@@ -1,6 +1,6 @@
 //! Session locks: an entry with an owner and a fence, tickets in order, a reservation for whoever is
 //! next, holders and waiters that die, and a holder that is stopped until its lease is broken. See
-//! `src/lock/mod.rs`.
+//! `src/lock/`.
 //!
 //! There is one key. Each process takes its lock once, writes under it and gives it back; some give
 //! up waiting. A clock is a step that may come at any time: the end of a slice, of a reservation, of
