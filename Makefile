@@ -50,7 +50,7 @@ test: ## build and run every test suite
 	@packaging/prerequisites.sh test
 	@exec python3 tests/run.py
 
-prove: ## the same and more at big sizes, meant for about an hour (tests/prove.py --list shows the parts)
+prove: ## the same and more at big sizes, for some hours (tests/prove.py --list shows the parts)
 	@packaging/prerequisites.sh test
 	@exec python3 tests/prove.py
 

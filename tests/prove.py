@@ -3,7 +3,7 @@
 
     tests/prove.py [--full] [--list] [NAME...]
 
-The sizes without --full are meant for about an hour on two quiet cores, those with it for a night. Each part is one of the tests with other
+The sizes without --full take some hours on two cores (80 minutes up to `scribble`, beside other work), those with it a night. Each part is one of the tests with other
 sizes, so what fails here is played again by the command that is printed, with the seed that is in its log. Logs and the
 summary are in build/proof/. What a part skips for want of a tool is counted and shown: it is not proven.
 """
@@ -119,7 +119,7 @@ def run(part: Part, sizes: dict[str, str], log: Path) -> Outcome:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the proof at its big sizes")
-    parser.add_argument("--full", action="store_true", help="a night instead of an hour")
+    parser.add_argument("--full", action="store_true", help="a night instead of some hours")
     parser.add_argument("--list", action="store_true", help="only show the parts")
     parser.add_argument("names", nargs="*", metavar="NAME")
     asked = parser.parse_args()
