@@ -48,6 +48,8 @@ const WORTH_PARTS: u64 = 8;
 const TIDY_STEPS: u32 = 16;
 /// In need: one part of so many.
 const NEED_PARTS: u64 = 32;
+/// So many segments go because they are the oldest, in one search for room, if enough waits for that.
+const AGED_MOST: u32 = 8;
 /// A cache in need moves so many segments with nothing won before it drops something.
 const MOVES_IN_VAIN: u32 = 4;
 
@@ -376,20 +378,18 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
-        match which {
-            Lap::Hinted => which = Lap::All,
-            Lap::All if aged < used && gain.waiting >= used * least(arena, NEED_PARTS) => {
-                arena.meta.store(word::AGE_PRESSURE, 1);
-                aged += 1;
-                which = Lap::Hinted;
-            }
+        // All of it is read once in a search, however large it is.
+        if which == Lap::Hinted && aged == 0 && !retired {
+            which = Lap::All;
+        } else if aged < AGED_MOST && gain.waiting >= used * least(arena, NEED_PARTS) {
+            arena.meta.store(word::AGE_PRESSURE, 1);
+            (aged, which) = (aged + 1, Lap::Hinted);
+        } else if !retired {
             // What lanes still fill was left alone, and may be all there is.
-            Lap::All if !retired => {
-                retired = true;
-                choose::retire_the_dead(arena, least(arena, NEED_PARTS));
-                which = Lap::Hinted;
-            }
-            Lap::All => break,
+            choose::retire_the_dead(arena, least(arena, NEED_PARTS));
+            (retired, which) = (true, Lap::Hinted);
+        } else {
+            break;
         }
     }
     Ok(enough())
