@@ -92,9 +92,9 @@ fn hash_of_run(arena: &Arena, number: u64) -> Option<u64> {
     log::read_checked(arena, at, &mut Scratch::new()).map(|header| header.hash)
 }
 
-/// Is it the head of a value that fills whole segments?
+/// Is it the head of a value that has its segments, or its one segment, for itself?
 pub(super) fn is_run(arena: &Arena, number: u64) -> bool {
-    segment::run_length(arena, number) > 1
+    segment::is_run(arena, number)
         || segment::header(arena, number).is_some_and(|header| header.head_of().is_some())
 }
 
@@ -102,7 +102,7 @@ pub(super) fn is_run(arena: &Arena, number: u64) -> bool {
 pub(super) fn is_movable(arena: &Arena, number: u64) -> bool {
     number < arena.geometry.segments
         && segment::state(arena, number).kind() == SEALED
-        && segment::run_length(arena, number) == 1
+        && !is_run(arena, number)
 }
 
 /// Lines that are alive in a segment, as far as anybody knows.

@@ -165,7 +165,8 @@ fn step(arena: &Arena, parts: u64, budget: Budget) -> Result<Step> {
     arena.meta.store(word::VICTIM, if rest { number + 1 } else { 0 });
     Ok(match done {
         Some(outcome) if outcome.drained => Step::Drained,
-        Some(outcome) if outcome.no_room => Step::Nothing,
+        // To the end, and something could not be moved: the next time it would be the same.
+        Some(outcome) if outcome.no_room || outcome.ended => Step::Nothing,
         Some(_) => Step::Begun,
         None => Step::Begun,
     })

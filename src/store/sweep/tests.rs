@@ -391,3 +391,17 @@ fn a_search_for_room_is_put_off_for_a_moment_and_no_longer() {
     world.set("2", &big);
     assert!(stored > 4, "{stored}");
 }
+
+/// A value with one segment for itself has room behind it that nothing can be won from: whoever tried
+/// to empty it again and again never came to what is dead elsewhere.
+#[test]
+fn a_segment_that_one_value_has_for_itself_is_not_emptied() {
+    let world = World::new(false);
+    let arena = world.store.arena().expect("open");
+    world.set("small", "value");
+    world.set("large", &"x".repeat(28_000));
+    let number = world.segment_of("large");
+    assert!(segment::is_run(arena, number) && number != world.segment_of("small"));
+    assert!(!choose::is_movable(arena, number));
+    assert_eq!(choose::victim(arena, 1), None);
+}
