@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 
 /// Held while a store is attached or detached, and over every fork.
 static ATTACH: Gate = Gate::new();
-/// Held while a dead owner's byte is borrowed, and over every fork.
+/// Held while a dead owner's byte is borrowed or descriptors are given up, and over every fork.
 static THEFT: Gate = Gate::new();
 
 /// Stores that one process can have attached at once.
@@ -348,10 +348,14 @@ impl Peers {
 }
 
 impl Drop for Peers {
+    /// Not while the process forks: the kernel copies the descriptors first and the memory after
+    /// them, so the child would have descriptors, with their locks, that its table does not name.
     fn drop(&mut self) {
+        THEFT.close();
         let entry = &TABLE[self.entry];
         entry.close();
         entry.used.store(0, Ordering::Release);
+        THEFT.open();
     }
 }
 

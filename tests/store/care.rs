@@ -224,9 +224,9 @@ fn spoil_slot(path: &Path, bit: u32) {
 struct Worker(Child);
 
 impl Worker {
-    fn spawn(path: &Path, number: u64, life: u64) -> Worker {
+    fn spawn(path: &Path, number: u64, life: u64, reader: &str) -> Worker {
         let child = Command::new(env!("CARGO_BIN_EXE_holdfast-worker"))
-            .arg(if number < 3 { "writer" } else { "reader" })
+            .arg(if number < 3 { "writer" } else { reader })
             .arg(path)
             .args([number.to_string(), life.to_string()])
             .stdout(Stdio::null())
@@ -257,7 +257,9 @@ fn a_check_beside_writers_that_are_killed_finds_nothing() {
         let dir = dir();
         let options = Options { max_bytes: Some(max_bytes), evict: Some(evict), ..small() };
         let store = open(dir.path(), &options);
-        let mut workers: Vec<Worker> = (0..4).map(|n| Worker::spawn(dir.path(), n, 1)).collect();
+        let reader = if evict { "cache-reader" } else { "reader" };
+        let mut workers: Vec<Worker> =
+            (0..4).map(|n| Worker::spawn(dir.path(), n, 1, reader)).collect();
         let (begun, mut checks, mut kills, mut records) = (Instant::now(), 0, 0, 0);
         let mut unreached = 0;
         while checks < 9 || begun.elapsed() < Duration::from_secs(seconds) {
@@ -266,7 +268,7 @@ fn a_check_beside_writers_that_are_killed_finds_nothing() {
                 kills += 1;
                 // First: two lives at once would write to the same keys.
                 workers.remove(which as usize).kill();
-                let next = Worker::spawn(dir.path(), which, 1 + kills);
+                let next = Worker::spawn(dir.path(), which, 1 + kills, reader);
                 workers.insert(which as usize, next);
             }
             let report = healthy(&store);

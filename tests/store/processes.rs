@@ -197,6 +197,47 @@ fn a_child_can_open_a_store_whatever_the_parents_threads_were_doing_at_the_fork(
 
 /// The handlers that keep forks and opens apart are registered by the first open: a fork may begin
 /// before them. Each turn is a process of its own, because a process has one first open.
+/// A fork that comes while another thread closes a store: the child has the descriptors that the parent
+/// gives up just then, and their locks as long as it lives, if it is not told of them.
+#[test]
+fn a_child_keeps_nothing_of_a_store_that_is_closed_at_its_fork() {
+    let forks = size("HOLDFAST_CLOSING_FORKS", 150);
+    // What the kernel copies between the descriptors and the end of a fork takes its time.
+    let memory = vec![1u8; 128 << 20];
+    let dir = memory_dir();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let opener = scope.spawn(|| {
+            let (mut opens, mut longest) = (0u64, Duration::ZERO);
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let begun = Instant::now();
+                drop(open(dir.path(), &small()));
+                (opens, longest) = (opens + 1, longest.max(begun.elapsed()));
+            }
+            (opens, longest)
+        });
+        let children: Vec<Pid> = (0..forks)
+            .map(|_| {
+                let child = process::fork(|| std::thread::sleep(Duration::from_secs(60)));
+                std::thread::sleep(Duration::from_micros(200));
+                child
+            })
+            .collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (opens, longest) = opener.join().expect("every open succeeds");
+        // While all of them live, it is nobody's.
+        drop(open(dir.path(), &small()));
+        for child in children {
+            child.signal(libc::SIGKILL);
+            child.wait(Duration::from_secs(10));
+        }
+        println!(
+            "{forks} forks, {opens} opens, the longest {longest:?}; {} MB",
+            memory.len() >> 20
+        );
+    });
+}
+
 #[test]
 fn a_child_of_a_fork_during_the_first_open_can_open_a_store() {
     let turns = (0..60u64).map(|turn| (turn * 10).to_string());

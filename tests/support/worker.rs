@@ -22,7 +22,9 @@ fn main() {
     };
     match args[1].as_str() {
         "writer" => Writer::new(store, number(3), number(4)).run(),
-        "reader" => read_for_ever(&store, number(3)),
+        "reader" => read_for_ever(&store, number(3), true),
+        // What was evicted begins anew.
+        "cache-reader" => read_for_ever(&store, number(3), false),
         "hold" => hold(&store, args[3].as_bytes(), number(4)),
         "wait" => {
             let key = args[3].as_bytes();
@@ -195,7 +197,7 @@ impl Writer {
 }
 
 /// Every value read is whole and its key's, and none is older than one seen before.
-fn read_for_ever(store: &Store, seed: u64) {
+fn read_for_ever(store: &Store, seed: u64, counters_grow: bool) {
     let mut rng = Rng::new(seed ^ now_ns());
     let mut newest: HashMap<Vec<u8>, u64> = HashMap::new();
     let mut bytes = Vec::new();
@@ -215,7 +217,7 @@ fn read_for_ever(store: &Store, seed: u64) {
             Ok(Some(_)) => {
                 let counter = counter_of(&key, &bytes).unwrap_or_else(|e| fail(&e));
                 // The fleeting ones have several writers: their counters do not grow.
-                if !key.starts_with(b"fleeting") {
+                if counters_grow && !key.starts_with(b"fleeting") {
                     let last = newest.entry(key.clone()).or_default();
                     if counter < *last {
                         let shown = String::from_utf8_lossy(&key);
