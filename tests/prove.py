@@ -3,7 +3,7 @@
 
     tests/prove.py [--full] [--list] [NAME...]
 
-The sizes without --full take some hours on two cores (80 minutes up to `scribble`, beside other work), those with it a night. Each part is one of the tests with other
+The sizes without --full take some hours on two cores (75 minutes up to `robust`, beside other work), those with it a night. Each part is one of the tests with other
 sizes, so what fails here is played again by the command that is printed, with the seed that is in its log. Logs and the
 summary are in build/proof/. What a part skips for want of a tool is counted and shown: it is not proven.
 """

@@ -242,12 +242,11 @@ pub(crate) const BARE: u32 = 1;
 
 /// Gives the file blocks for a segment, so that no store to it can fail.
 fn back_with_blocks(arena: &Arena, segment: u64, was: State) -> Result<()> {
+    if has_blocks(arena, segment, was) {
+        return Ok(());
+    }
     let (from, to) = (start(arena, segment), end(arena, segment));
-    let have = match arena.data.contains(from, to - from) {
-        true if was.arg() != BARE => return Ok(()),
-        true => from,
-        false => arena.data.usable().min(from),
-    };
+    let have = arena.data.usable().min(from);
     disk::grow(&*arena.disk, FileKind::Data, &arena.data, have, to)
         .map_err(|e| Error::io(format!("growing {}", arena.dir.join("data").display()), e))?;
     arena.meta.max(word::DATA_BYTES, to);

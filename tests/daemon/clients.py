@@ -26,7 +26,7 @@ from pathlib import Path
 import fpm
 import monitors
 import servers
-from servers import Report, Server, Skip, processes
+from servers import Report, Server, Skip, processes, say
 
 REQUESTS = int(os.environ.get("HOLDFAST_CLIENTS_REQUESTS", "50"))
 VENV = servers.ROOT / "build" / "wire-venv"
@@ -192,13 +192,7 @@ def _through(port: int) -> str:
                   ("touch proxy2 100\r\n", "TOUCHED\r\n"), ("delete proxy2\r\n", "DELETED\r\n"), ("get proxy2\r\n", "END\r\n")]
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         for sent, wanted in exchanges:
-            connection.sendall(sent.encode())
-            came = b""
-            while len(came) < len(wanted):
-                more = connection.recv(65536)
-                assert more, f"the proxy closed behind {sent!r}"
-                came += more
-            assert came == wanted.encode(), f"{sent!r} was answered with {came!r}"
+            say(connection, sent, wanted)
         connection.sendall(("get " + " ".join(keys) + "\r\n").encode())
         came = b""
         while not came.endswith(b"END\r\n"):

@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 import servers
-from servers import Server, Skip, processes
+from servers import Server, Skip, processes, say
 
 LIMIT_MIB, CONNECTIONS = 64, 300
 UNPACKED = servers.ROOT / "build" / "wire-collectd"
@@ -55,13 +55,7 @@ def busy_server(kind: str) -> Server:
 def play(server: Server) -> None:
     with server.connect() as connection:
         for sent, wanted in DONE:
-            connection.sendall(sent.encode())
-            came = b""
-            while len(came) < len(wanted):
-                more = connection.recv(4096)
-                assert more, f"closed behind {sent!r}"
-                came += more
-            assert came == wanted.encode(), f"{sent!r} was answered with {came!r}"
+            say(connection, sent, wanted)
 
 
 def lines_of(connection: socket.socket, command: str) -> list[list[str]]:

@@ -211,3 +211,14 @@ class Report:
 
 class Skip(Exception):
     """A test that cannot be run here, with the reason."""
+
+
+def say(connection: socket.socket, sent: str, wanted: str) -> None:
+    """Sends a request, and has to be answered with just that."""
+    connection.sendall(sent.encode())
+    came = b""
+    while len(came) < len(wanted):
+        more = connection.recv(65536)
+        assert more, f"closed behind {sent!r}, after {came!r}"
+        came += more
+    assert came == wanted.encode(), f"{sent!r} was answered with {came!r}"

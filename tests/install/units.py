@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "daemon"))
 import servers  # noqa: E402
-from servers import Report, Skip, processes  # noqa: E402
+from servers import Report, Skip, processes, say  # noqa: E402
 
 SYSTEMD = Path("/lib/systemd/systemd")
 UNITS = ROOT / "packaging" / "systemd"
@@ -149,16 +149,6 @@ class Machine:
             processes.wait_until(lambda: not (self.group / "cgroup.procs").read_text(), 5, "the control group is empty")
             self.group.rmdir()
         shutil.rmtree(self.dir, ignore_errors=True)
-
-
-def say(connection: socket.socket, sent: str, wanted: str) -> None:
-    connection.sendall(sent.encode())
-    came = b""
-    while len(came) < len(wanted):
-        more = connection.recv(4096)
-        assert more, f"closed behind {sent!r}, after {came!r}"
-        came += more
-    assert came == wanted.encode(), f"{sent!r} was answered with {came!r}"
 
 
 def found_by_its_socket(machine: Machine) -> str:
