@@ -119,17 +119,22 @@ pub(super) fn victim(arena: &Arena, least: u64) -> Option<u64> {
             return Some(number);
         }
     }
-    (0..arena.geometry.segments)
-        .filter(|number| is_movable(arena, *number))
-        .map(|number| {
-            // An end that stayed empty because nothing fitted is no gain. No record takes more than
-            // a quarter: what is shorter was cut off.
-            let used = segment::used_lines(arena, number).max(segment::capacity(arena) / 4 * 3);
-            (used.saturating_sub(alive(arena, number)), number)
-        })
-        .filter(|(dead, _)| *dead >= least)
-        .max()
-        .map(|(_, number)| number)
+    let mut best = None;
+    // At equal gain the highest: what is moved goes to the low end.
+    for number in (0..arena.geometry.segments).rev() {
+        if segment::state(arena, number).kind() != SEALED {
+            continue;
+        }
+        // An end that stayed empty because nothing fitted is no gain. No record takes more than
+        // a quarter: what is shorter was cut off.
+        let used = segment::used_lines(arena, number).max(segment::capacity(arena) / 4 * 3);
+        let dead = used.saturating_sub(alive(arena, number));
+        // Whether it can be moved is asked last: that looks into the segment itself.
+        if dead >= least && best.is_none_or(|(most, _)| dead > most) && is_movable(arena, number) {
+            best = Some((dead, number));
+        }
+    }
+    best.map(|(_, number)| number)
 }
 
 /// The segment that was begun first, if it can be moved. One that a lane still fills is ended, and
