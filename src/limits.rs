@@ -89,6 +89,8 @@ pub const OWNER_TRIES: u32 = 64;
 pub const READ_AHEAD: usize = 16;
 /// Bytes of a record asked for ahead when its value is not wanted: its header and most keys.
 pub const HEAD_BYTES: u64 = 2 * LINE;
+/// Lines of a record that are asked for before they are written: more than this hides nothing.
+pub const WRITE_AHEAD_LINES: u64 = 32;
 /// How often a write that finds the store full makes room and tries again.
 pub const ROOM_TRIES: u32 = 8;
 /// Spins on a latch before its owner is probed.

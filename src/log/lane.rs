@@ -11,7 +11,7 @@ use super::record::{ENCODED, ENCODED_MAX, Header, value_offset};
 use super::segment::{self, ACTIVE, Need, SEALED};
 use crate::arena::{Arena, Count, lane};
 use crate::error::{Error, Result};
-use crate::limits::LINE;
+use crate::limits::{LINE, WRITE_AHEAD_LINES};
 use crate::sys::latch::{self, Taken};
 
 /// A lane that this thread holds.
@@ -32,6 +32,14 @@ impl<'a> Lane<'a> {
             }
         }
         Lane::acquire_number(arena, me as u64 % lanes)
+    }
+
+    /// Asks for the memory that this process's next record of so many lines will be written to.
+    #[inline]
+    pub(crate) fn prefetch(arena: &Arena, lines: u64) {
+        let row = arena.geometry.lane(arena.peers.slot() as u64 % arena.geometry.lanes);
+        let bytes = lines.min(WRITE_AHEAD_LINES) * LINE;
+        arena.data.prefetch_to_write(arena.meta.load(row + lane::TAIL), bytes);
     }
 
     /// Takes one lane, waiting for it.

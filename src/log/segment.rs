@@ -648,14 +648,25 @@ pub(crate) fn recount_free(arena: &Arena) {
     arena.meta.store(word::FREE_SEGMENTS, free);
 }
 
-/// Live bytes come and go, counted in lines; a hint that each sweep makes exact again.
-pub(crate) fn account(arena: &Arena, at: u64, lines: u64, comes: bool) {
-    let amount = if comes { lines } else { lines.wrapping_neg() };
-    let segment = of(arena, at);
-    if segment < arena.geometry.segments {
-        arena.meta.add(arena.geometry.segment(segment) + segment::LIVE, amount);
+/// Where a record lies, an offset in `data`, and how many lines it has.
+pub(crate) type Extent = (u64, u64);
+
+/// Live lines come and go; a hint that each sweep makes exact again.
+pub(crate) fn account(arena: &Arena, comes: Option<Extent>, goes: Option<Extent>) {
+    let mut change = 0u64;
+    let mut add = |(at, amount): Extent| {
+        let segment = of(arena, at);
+        if segment < arena.geometry.segments {
+            arena.meta.add(arena.geometry.segment(segment) + segment::LIVE, amount);
+        }
+        change = change.wrapping_add(amount);
+    };
+    goes.into_iter().for_each(|(at, lines)| add((at, lines.wrapping_neg())));
+    comes.into_iter().for_each(&mut add);
+    // Most values are as long as the ones before them, and all writers share this word.
+    if change != 0 {
+        arena.meta.add(word::LIVE_LINES, change);
     }
-    arena.meta.add(word::LIVE_LINES, amount);
 }
 
 /// Something in here ends earlier than the last sweep saw.

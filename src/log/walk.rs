@@ -4,7 +4,7 @@ use super::record::{self, Header};
 use super::{read_checked, read_value, room_at, segment};
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::limits::LINE;
+use crate::limits::{HEAD_BYTES, LINE};
 use crate::sys::map::Scratch;
 
 /// A record that was met.
@@ -71,7 +71,11 @@ impl<'a> Walk<'a> {
             {
                 self.key_len = header.key_len as usize;
                 let lines = header.lines as u64;
-                self.at += (lines * LINE).min(room_at(self.arena, at).max(LINE));
+                let bytes = (lines * LINE).min(room_at(self.arena, at).max(LINE));
+                self.at += bytes;
+                // The next record, and the one behind it if that is as long as this.
+                self.arena.data.prefetch(self.at, HEAD_BYTES);
+                self.arena.data.prefetch(self.at + bytes, HEAD_BYTES);
                 return Some(Walked { at, header });
             }
             self.at += LINE;

@@ -205,19 +205,17 @@ fn write(
 fn account(arena: &Arena, stripe: &Stripe, found: &Found, change: &Change, header: &Header) {
     let deletes = header.is(TOMBSTONE);
     // What was flushed counts no more.
-    let counted = match found {
+    let gone = match found {
         Found::Present(current) if !life::is_flushed(arena, current.header.seq) => {
-            segment::account(arena, current.slot.offset(), current.lines(), false);
-            true
+            Some((current.slot.offset(), current.lines()))
         }
-        Found::Damaged { .. } => true,
-        _ => false,
+        _ => None,
     };
+    let counted = gone.is_some() || matches!(found, Found::Damaged { .. });
     if counted == deletes && !header.is(OWNER) {
         arena.meta.add(word::KEYS, if deletes { 1u64.wrapping_neg() } else { 1 });
     }
     stripe.count(!deletes as i64 - !matches!(found, Found::Absent) as i64);
-    if !deletes {
-        segment::account(arena, change.record_at, header.lines as u64, true);
-    }
+    let new = (!deletes).then_some((change.record_at, header.lines as u64));
+    segment::account(arena, new, gone);
 }

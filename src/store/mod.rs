@@ -50,6 +50,7 @@ pub use many::{BatchItem, Each, Soon};
 use ops::Doomed;
 pub use scan::{Entry, Filter, Page, Range, SCAN_DONE, Scan, Visit};
 pub use stats::{Condition, Stats};
+use stripe::Stripe;
 pub use update::{Compute, Counted, Update, number};
 pub use write::{Expect, Mark, Write};
 
@@ -355,7 +356,12 @@ impl Store {
     pub fn lock(&self, key: &[u8], cookie: u64, wait: &Wait) -> Result<Acquired> {
         let arena = self.arena()?;
         self.check_life(arena)?;
-        lock::acquire(arena, &self.key(arena, key)?, cookie, wait)
+        let key = self.key(arena, key)?;
+        // Whoever locks a key reads its value next, and that is two waits for memory away.
+        Stripe::prefetch(arena, key.hash);
+        let acquired = lock::acquire(arena, &key, cookie, wait);
+        Stripe::prefetch_value(arena, key.hash);
+        acquired
     }
 
     /// A host may close all descriptors, ours too: then our life byte is gone and we attach anew. And

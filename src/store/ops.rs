@@ -30,6 +30,8 @@ pub(super) fn put(arena: &Arena, key: &Key, value: &[u8], how: &Write) -> Result
     check_length(arena, value.len())?;
     check_version(how.version)?;
     arena.check_sync()?;
+    // It is on its way while the value's checksum is made.
+    Stripe::prefetch(arena, key.hash);
     let packed = Packed::new(arena.compresses(), value).said(how.mark, how.version);
     let done = put_packed(arena, key, &packed, how, None);
     if let Ok(Stored::Done(_)) = done {
@@ -153,6 +155,10 @@ fn put_once(
         return Ok(Once::Stored(Stored::Lost));
     };
     let now = arena.now_ms();
+    if run.is_none() {
+        let lines = record::lines(key.bytes.len(), packed.bytes().len() as u64);
+        stripe.prefetch_records(key.hash, lines);
+    }
     let mut scratch = Scratch::new();
     let found = stripe.find_with(key, &mut scratch);
     let live = match &found {

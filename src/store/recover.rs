@@ -166,13 +166,13 @@ fn insert(
             }
             found.owners = found.owners.saturating_sub(owns(&other));
             if !other.is(TOMBSTONE) {
-                segment::account(arena, old.offset(), other.lines as u64, false);
+                segment::account(arena, None, Some((old.offset(), other.lines as u64)));
             }
             arena.index.store(slot_at, slot.0);
         }
     }
     if !header.is(TOMBSTONE) {
-        segment::account(arena, walked.at, header.lines as u64, true);
+        segment::account(arena, Some((walked.at, header.lines as u64)), None);
     }
     found.owners += owns(header);
     Ok(())

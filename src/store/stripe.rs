@@ -13,7 +13,7 @@ use crate::arena::{Arena, Count, stripe, word};
 use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::key::Key;
-use crate::limits::{FLUSH_TRIES, GROWTH_TRIES, LINE, STRIPES};
+use crate::limits::{FLUSH_TRIES, GROWTH_TRIES, HEAD_BYTES, LINE, STRIPES};
 use crate::log::{self, Lane, record, segment};
 use crate::sys::latch::{self, Taken};
 use crate::sys::map::Scratch;
@@ -115,6 +115,24 @@ impl<'a> Stripe<'a> {
         let cell = arena.meta.cell(arena.geometry.stripe(number) + stripe::LATCH);
         let taken = latch::acquire(cell, &arena.peers, limit);
         taken.map(|_| Stripe::latched(arena, number)).transpose()
+    }
+
+    /// Asks for the memory where a search for this hash begins: a hint.
+    #[inline(always)]
+    pub(super) fn prefetch(arena: &Arena, hash: u64) {
+        if let Some(table) = Table::of(arena, index::stripe_of(hash)) {
+            table.prefetch(&arena.index, hash);
+        }
+    }
+
+    /// Asks for a value, once that is there.
+    #[inline(always)]
+    pub(super) fn prefetch_value(arena: &Arena, hash: u64) {
+        let Some(table) = Table::of(arena, index::stripe_of(hash)) else { return };
+        table.candidates(&arena.index, hash, |_, slot| {
+            arena.data.prefetch(slot.offset(), slot.fetch_bytes());
+            Some(())
+        });
     }
 
     /// Is a change of this hash's stripe under way, or was it when its process died?
@@ -226,6 +244,18 @@ impl<'a> Stripe<'a> {
         self.table().candidates(&self.arena.index, hash, |at, slot| {
             (slot.offset() == offset).then_some((at, slot))
         })
+    }
+
+    /// Asks for the memory that a search for this hash goes on to, and then a write of so many lines:
+    /// all at once, as one after the other takes longer.
+    #[inline(always)]
+    pub(super) fn prefetch_records(&self, hash: u64, lines: u64) {
+        let arena = self.arena;
+        self.table().candidates(&arena.index, hash, |_, slot| {
+            arena.data.prefetch(slot.offset(), HEAD_BYTES);
+            Some(())
+        });
+        Lane::prefetch(arena, lines);
     }
 
     /// A slot for a new key, in a larger table if need be.

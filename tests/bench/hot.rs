@@ -1,6 +1,6 @@
 //! One operation in a loop, for a profiler: `store-hot get|set|touch|lock|session COUNT`, on one key,
-//! and `store-hot random|miss|churned-miss|new COUNT KEYS`, in a store of so many keys of 1 KB.
-use holdfast::{Acquired, Options, Store, Ttl, Wait};
+//! and `store-hot random|random-set|random-session|miss|churned-miss|new COUNT KEYS`, in a store of so many keys of 1 KB.
+use holdfast::{Acquired, Expect, Options, Store, Stored, Ttl, Wait};
 use holdfast_tests::{Rng, dir, open};
 
 const HOUR: Ttl = Ttl::Millis(3_600_000);
@@ -36,6 +36,8 @@ fn main() {
     store.set(hot, &value, 0, HOUR).expect("set");
     match what.as_str() {
         "random" | "miss" => fill(&store, 0..keys, &value),
+        // Twice, so that all of the store's memory was written to before.
+        "random-set" | "random-session" => (0..2).for_each(|_| fill(&store, 0..keys, &value)),
         "churned-miss" => {
             fill(&store, 0..keys, b"");
             churn(&store, keys);
@@ -44,7 +46,7 @@ fn main() {
     }
     let mut out = Vec::new();
     let mut rng = Rng::new(1);
-    let lock = || match store.lock(hot, 1, &Wait::default()).expect("lock") {
+    let lock = |key: &[u8]| match store.lock(key, 1, &Wait::default()).expect("lock") {
         Acquired::Held(held) => held,
         other => panic!("{other:?}"),
     };
@@ -55,15 +57,26 @@ fn main() {
             "random" => {
                 assert!(store.get(&key(rng.below(keys)), &mut out).expect("get").is_some())
             }
+            "random-set" => {
+                assert!(store.set(&key(rng.below(keys)), &value, 0, HOUR).is_ok())
+            }
+            "random-session" => {
+                let key = key(rng.below(keys));
+                let held = lock(&key);
+                assert!(store.get(&key, &mut out).expect("get").is_some());
+                let done = store.put(&key, &value, 0, HOUR, Expect::Any, Some(&held));
+                assert!(matches!(done, Ok(Stored::Done(_))));
+                store.unlock(&key, &held).expect("unlock");
+            }
             "miss" | "churned-miss" => {
                 assert!(store.get(&key(1 << 40 | i), &mut out).expect("get").is_none())
             }
             "new" => assert!(store.set(&key(i), b"", 0, HOUR).is_ok()),
             "touch" => assert!(store.touch(hot, HOUR, None).is_ok()),
-            "lock" => assert!(store.unlock(hot, &lock()).is_ok()),
+            "lock" => assert!(store.unlock(hot, &lock(hot)).is_ok()),
             "set" => assert!(store.set(hot, &value, 0, HOUR).is_ok()),
             _ => {
-                let held = lock();
+                let held = lock(hot);
                 assert!(store.get(hot, &mut out).expect("get").is_some());
                 store.touch(hot, HOUR, Some(&held)).expect("touch");
                 store.unlock(hot, &held).expect("unlock");

@@ -230,11 +230,16 @@ impl<'a> Visit<'a> {
         if self.task.empties() {
             walk.skip_to(segment::swept_to(arena, number));
         }
-        let mut lines = 0;
-        while let Some(record) = walk.next() {
+        let (mut lines, mut next) = (0, walk.next());
+        while let Some(record) = next {
             self.outcome.records += 1;
             self.names.clear();
             self.names.extend_from_slice(walk.names());
+            // One ahead, so that where the index has it is on its way while this one is weighed.
+            next = if header.head_of().is_some() { None } else { walk.next() };
+            if let Some(next) = &next {
+                Stripe::prefetch(arena, next.header.hash);
+            }
             match self.weigh(&record) {
                 Ok(()) => {}
                 // What was moved is moved; the rest waits for room.
@@ -245,12 +250,12 @@ impl<'a> Visit<'a> {
                 }
                 Err(other) => return Err(other),
             }
-            if header.head_of().is_some() {
-                break;
-            }
             lines += record.header.lines as u64;
-            if lines >= budget.lines && self.task.empties() {
-                segment::set_swept_to(arena, number, walk.at());
+            if let Some(next) = &next
+                && self.task.empties()
+                && lines >= budget.lines
+            {
+                segment::set_swept_to(arena, number, next.at);
                 return Ok(std::mem::take(&mut self.outcome));
             }
         }
@@ -389,7 +394,7 @@ impl<'a> Visit<'a> {
         }
         evict::raise(arena, self.number, expires_ms);
         stripe.drop_slot(slot_at);
-        segment::account(arena, met.at, header.lines as u64, false);
+        segment::account(arena, None, Some((met.at, header.lines as u64)));
         arena.count(Count::Evicted);
         Ok(())
     }
@@ -442,7 +447,7 @@ impl<'a> Visit<'a> {
             self.append_tombstone(header)?;
         }
         if let Some((stripe, slot_at)) = indexed {
-            segment::account(self.arena, met.at, header.lines as u64, false);
+            segment::account(self.arena, None, Some((met.at, header.lines as u64)));
             if header.is(OWNER) {
                 stripe.forget_slot(slot_at);
             } else {
@@ -564,8 +569,8 @@ impl<'a> Visit<'a> {
         lane.commit(first, lines);
         stripe.publish(&change);
         stripe.disarm();
-        segment::account(arena, met.at, met.header.lines as u64, false);
-        segment::account(arena, change.record_at, lines, true);
+        let old = (met.at, met.header.lines as u64);
+        segment::account(arena, Some((change.record_at, lines)), Some(old));
         Ok(())
     }
 }
