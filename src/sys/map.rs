@@ -205,7 +205,9 @@ impl Map {
             while line < len {
                 // SAFETY: a prefetch never faults and reads nothing; the address is only a hint.
                 unsafe {
-                    _mm_prefetch::<_MM_HINT_T0>(self.base().wrapping_add((at + line) as usize) as _)
+                    _mm_prefetch::<_MM_HINT_T0>(
+                        self.base().wrapping_add(at.wrapping_add(line) as usize) as _,
+                    )
                 }
                 line += 64;
             }
@@ -225,7 +227,7 @@ impl Map {
             unsafe {
                 std::arch::asm!(
                     "prefetchw [{at}]",
-                    at = in(reg) self.base().wrapping_add((at + line) as usize),
+                    at = in(reg) self.base().wrapping_add(at.wrapping_add(line) as usize),
                     options(nostack, preserves_flags),
                 )
             }
