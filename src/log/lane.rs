@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use super::record::{ENCODED, ENCODED_MAX, Header, value_offset};
-use super::segment::{self, ACTIVE, Need, SEALED};
+use super::segment::{self, ACTIVE, SEALED};
+use super::space::{self, Need};
 use crate::arena::{Arena, Count, lane};
 use crate::error::{Error, Result};
 use crate::limits::{LINE, WRITE_AHEAD_LINES};
@@ -127,7 +128,7 @@ impl<'a> Lane<'a> {
                 return Ok(());
             }
         }
-        let next = segment::activate(self.arena, self.number as u32, need)?;
+        let next = space::activate(self.arena, self.number as u32, need)?;
         self.arena.rolled.store(true, std::sync::atomic::Ordering::Relaxed);
         let old = self.tail;
         self.move_to(segment::start(self.arena, next) + LINE);

@@ -5,6 +5,7 @@ mod lane;
 pub(crate) mod record;
 mod run;
 pub(crate) mod segment;
+pub(crate) mod space;
 mod walk;
 
 pub(crate) use image::{Image, Seen, Source, Sum};

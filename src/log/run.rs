@@ -5,7 +5,7 @@
 //! before the stripe's latch is taken, but for the first words of its record.
 
 use super::record::{ENCODED_MAX, Header, RUN, lines, value_offset};
-use super::segment;
+use super::{segment, space};
 use crate::arena::Arena;
 use crate::error::Result;
 use crate::limits::LINE;
@@ -77,7 +77,7 @@ impl<'a> Run<'a> {
         names_len: usize,
         value: &[u8],
     ) -> Result<Run<'a>> {
-        let first = segment::take_run(arena, count)?;
+        let first = space::take_run(arena, count)?;
         let run = Run { arena, first, count, published: false };
         arena.data.store(run.offset(), 0);
         let segment_bytes = arena.geometry.segment_bytes;
@@ -116,14 +116,14 @@ impl<'a> Run<'a> {
     /// The index names it: it is no longer this process's own.
     pub(crate) fn publish(mut self) {
         self.published = true;
-        segment::publish_run(self.arena, self.first, self.count);
+        space::publish_run(self.arena, self.first, self.count);
     }
 }
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         if !self.published && !std::thread::panicking() {
-            segment::drop_run(self.arena, self.first, self.count);
+            space::drop_run(self.arena, self.first, self.count);
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::index::{Slot, Table};
 use crate::key::{Key, Kind};
 use crate::log::record::{self, ASSUMES, Header, OWNER, TOMBSTONE};
-use crate::log::segment::{self, Need};
+use crate::log::segment;
+use crate::log::space::{self, Need};
 use crate::log::{Lane, Run};
 use crate::options::Ttl;
 
@@ -139,8 +140,8 @@ fn write(
         Found::Present(current) => current.lines(),
         _ => 0,
     };
-    if !deletes && lines > before && !segment::has_room_for(arena, lines - before) {
-        return Err(segment::too_much_alive(arena));
+    if !deletes && lines > before && !space::has_room_for(arena, lines - before) {
+        return Err(space::too_much_alive(arena));
     }
     let slot_at = match found {
         Found::Present(Current { slot_at, .. }) | Found::Damaged { slot_at } => *slot_at,

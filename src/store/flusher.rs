@@ -16,7 +16,7 @@ use super::{files, sweep, sync};
 use crate::arena::{Arena, word};
 use crate::error::Result;
 use crate::limits::{PREPARE_AHEAD, SWEEP_RECORDS};
-use crate::log::segment;
+use crate::log::space;
 use crate::options::Sync;
 use crate::sys::{clock, futex, thread, words};
 
@@ -204,7 +204,7 @@ fn sleep(arena: &Arena, flusher: &Flusher) -> bool {
         }
         futex::wait(&flusher.bell, 0, left.min(LOOK_AT_INTERVAL));
         if flusher.bell.swap(0, Ordering::Acquire) == 1 && !flusher.stop.load(Ordering::Acquire) {
-            segment::prepare(arena, PREPARE_AHEAD);
+            space::prepare(arena, PREPARE_AHEAD);
             // A failed sync is sticky in meta, and every later write says so.
             let _ = sweep::tend(arena, || flusher.stop.load(Ordering::Acquire));
         }

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::index::{self, Slot};
 use crate::limits::{LINE, SEQ_STEP, STRIPES};
 use crate::log::record::{Header, OWNER, TOMBSTONE};
-use crate::log::segment::{self, BARE, BODY, FREE, SEALED, State};
+use crate::log::segment::{self, BODY, FREE, SEALED, State};
+use crate::log::space::{self, BARE};
 use crate::log::{self, Walk, Walked};
 use crate::sys::map::Scratch;
 
@@ -45,7 +46,7 @@ pub(super) fn rebuild(arena: &Arena) -> Result<Recovered> {
         let slots = (0..STRIPES).map(|which| settle(arena, which)).sum::<Result<u64>>()?;
         arena.meta.store(word::KEYS, slots.saturating_sub(found.owners));
     }
-    segment::recount_free(arena);
+    space::recount_free(arena);
     arena.meta.store(word::RECOVERY_HORIZON, found.horizon_ms);
     Ok(found)
 }
@@ -243,7 +244,7 @@ pub(super) fn heal_all(arena: &Arena) -> Result<()> {
     crate::lock::forget_all(arena);
     arena.meta.store(word::SYNC_LEADER, 0);
     arena.meta.store(word::FLUSHER, 0);
-    segment::recount_free(arena);
+    space::recount_free(arena);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::histogram::Histogram;
 use crate::key::HashKind;
 use crate::limits::LINE;
-use crate::log::segment;
+use crate::log::{segment, space};
 use crate::options::{Options, Sync};
 use crate::sys::clock;
 use crate::sys::map::Map;
@@ -126,7 +126,7 @@ pub(super) fn stats(arena: &Arena, asked: &Options) -> Result<Stats> {
         index_slots: growth::slots(arena),
         segment_bytes: geometry.segment_bytes,
         segments: geometry.segments,
-        segments_free: segment::free(arena),
+        segments_free: space::free(arena),
         gets: counted(Count::Gets),
         hits: counted(Count::Hits),
         sets: counted(Count::Sets),

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::index::{self, Slot, Table};
 use crate::key::Key;
 use crate::limits::{FLUSH_TRIES, GROWTH_TRIES, HEAD_BYTES, LINE, STRIPES};
-use crate::log::{self, Lane, record, segment};
+use crate::log::{self, Lane, record, segment, space};
 use crate::sys::latch::{self, Taken};
 use crate::sys::map::Scratch;
 use crate::sys::words;
@@ -362,7 +362,7 @@ impl<'a> Stripe<'a> {
             arena.index.store(slot_at, new_slot);
             if header.is(record::RUN) {
                 let first = segment::of(arena, record_at);
-                segment::publish_run(arena, first, segment::run_length(arena, first));
+                space::publish_run(arena, first, segment::run_length(arena, first));
             }
         }
         arena.meta.store(at + stripe::REDO, 0);
@@ -514,7 +514,7 @@ pub(super) fn heal_dead(arena: &Arena, dead: impl Fn(u32) -> bool + Copy) -> Res
             }
         }
     }
-    segment::heal(arena, dead);
+    space::heal(arena, dead);
     // What these guard needs no healing: it can be begun anew.
     for at in [word::ROOM_LATCH, word::SWEEP_LATCH, word::GROWTH_LATCH] {
         let cell = arena.meta.cell(at);

@@ -19,6 +19,7 @@ use crate::arena::{Arena, segment as row, word};
 use crate::error::Result;
 use crate::index::Slot;
 use crate::log::segment::{self, FREE, SEALED};
+use crate::log::space;
 
 /// One part of so many of what is alive is to be what was written lately.
 const FRESH_PARTS: u64 = 10;
@@ -30,7 +31,7 @@ const NEVER: u64 = (1 << 48) - 1;
 
 /// Is so much alive that something has to go before long?
 pub(super) fn is_crowded(arena: &Arena) -> bool {
-    arena.evicts() && !segment::has_room_for(arena, 2 * segment::capacity(arena))
+    arena.evicts() && !space::has_room_for(arena, 2 * segment::capacity(arena))
 }
 
 /// Has this value earned its place in the second queue? Then so has what replaces it: a session that

@@ -2,7 +2,8 @@
 
 use super::{evict, pin, sync, target};
 use crate::arena::{Arena, segment as row, word};
-use crate::log::segment::{self, BARE, BODY, DRAINED, FREE, SWEEPING, State, ZEROED};
+use crate::log::segment::{self, BODY, DRAINED, FREE, SWEEPING, State, ZEROED};
+use crate::log::space::{self, BARE};
 use crate::sys::clock;
 
 /// Free segments keep their disk space for so many intervals, in case they are needed again.
@@ -87,7 +88,7 @@ fn free(arena: &Arena, number: u64, state: State, count: u64) -> Option<u64> {
         return None;
     }
     let freed_state = |segment: u64, now: State| {
-        now.to(FREE, if segment::is_bare(arena, segment) { BARE } else { 0 })
+        now.to(FREE, if space::is_bare(arena, segment) { BARE } else { 0 })
     };
     let mut freed = 1;
     for body in (number + 1)..number + count {
@@ -112,7 +113,7 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
     let keep = 2 * target(arena);
     let now = clock::mono_ms();
     let since = arena.meta.load(word::PLENTY_SINCE_MS);
-    if segment::free(arena) <= keep {
+    if space::free(arena) <= keep {
         arena.meta.store(word::PLENTY_SINCE_MS, 0);
         return false;
     }
@@ -126,7 +127,7 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
     }
     if now - since >= KEEP_INTERVALS * arena.sync_interval_ms() {
         let highest = backed(arena).rev().take(AT_A_TIME.min((there - keep) as usize));
-        let gone = highest.filter(|number| segment::make_bare(arena, *number));
+        let gone = highest.filter(|number| space::make_bare(arena, *number));
         // None, where the filesystem makes no holes: then there is nothing to stay for.
         return gone.count() > 0;
     }
@@ -136,13 +137,13 @@ pub(in crate::store) fn give_back(arena: &Arena) -> bool {
 /// All of them but one, which the sweep may need when the disk is full, at once.
 pub(super) fn give_all_back(arena: &Arena) {
     for number in backed(arena).skip(1) {
-        segment::make_bare(arena, number);
+        space::make_bare(arena, number);
     }
 }
 
 fn backed(arena: &Arena) -> impl DoubleEndedIterator<Item = u64> + '_ {
     (0..arena.geometry.segments).filter(|number| {
         let state = segment::state(arena, *number);
-        state.kind() == FREE && state.arg() != BARE && !segment::is_bare(arena, *number)
+        state.kind() == FREE && state.arg() != BARE && !space::is_bare(arena, *number)
     })
 }

@@ -31,6 +31,7 @@ use crate::arena::{Arena, Count, segment as row, word};
 use crate::error::{Error, Result};
 use crate::limits::{HELP_LINES, RESERVE, SWEEP_RECORDS};
 use crate::log::segment::{self, SEALED, SWEEPING};
+use crate::log::space;
 use crate::sys::{clock, latch};
 use choose::Age;
 use visit::{Budget, Outcome, Task};
@@ -183,7 +184,7 @@ pub(super) fn tend(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
     let Some(_alone) = Alone::at_once(arena, word::SWEEP_LATCH) else { return Ok(()) };
     while !stop() {
         let waiting = advance(arena);
-        let free = segment::free(arena);
+        let free = space::free(arena);
         let crowded = evict::is_crowded(arena);
         if free >= target(arena) && !crowded {
             break;
@@ -210,7 +211,7 @@ pub(super) fn tend(arena: &Arena, stop: impl Fn() -> bool) -> Result<()> {
 /// there is room, so that the disk gets its space back. False: it is not so.
 pub(super) fn tidy(arena: &Arena) -> Result<bool> {
     let live = (arena.meta.load(word::LIVE_LINES) as i64).max(0) as u64;
-    let used = arena.geometry.segments - segment::free(arena);
+    let used = arena.geometry.segments - space::free(arena);
     if used <= 2 * (live / segment::capacity(arena) + target(arena)) || pin::is_any(arena) {
         return Ok(false);
     }
@@ -243,7 +244,7 @@ fn evict_step(arena: &Arena, budget: Budget) -> Result<Step> {
 /// A writer's share of the work, after a write of so many lines.
 #[inline]
 pub(super) fn help(arena: &Arena, lines: u64) -> Result<()> {
-    match segment::free(arena) < low(arena) || evict::is_crowded(arena) {
+    match space::free(arena) < low(arena) || evict::is_crowded(arena) {
         true => help_now(arena, lines),
         false => Ok(()),
     }
@@ -292,14 +293,14 @@ impl Wanted {
 
     /// Are so many free, side by side or not?
     fn is_free(self, arena: &Arena) -> bool {
-        segment::free(arena) >= RESERVE + self.segments
-            && (!self.with_blocks || segment::free_with_blocks(arena) > self.segments)
+        space::free(arena) >= RESERVE + self.segments
+            && (!self.with_blocks || space::free_with_blocks(arena) > self.segments)
     }
 
     fn is_there(self, arena: &Arena) -> bool {
         self.is_free(arena)
-            && (self.segments == 1 || segment::has_run(arena, self.segments))
-            && segment::has_room_for(arena, self.lines)
+            && (self.segments == 1 || space::has_run(arena, self.segments))
+            && space::has_room_for(arena, self.lines)
     }
 }
 
@@ -338,9 +339,9 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
     let mut which = Lap::Hinted;
     let (mut most_free, mut in_vain, mut aged, mut retired) = (0, 0, 0, false);
     for _ in 0..8 * arena.geometry.segments {
-        segment::recount_free(arena);
-        if segment::free(arena) > most_free {
-            (most_free, in_vain) = (segment::free(arena), 0);
+        space::recount_free(arena);
+        if space::free(arena) > most_free {
+            (most_free, in_vain) = (space::free(arena), 0);
         }
         if enough() {
             return Ok(true);
@@ -358,7 +359,7 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
             continue;
         }
         // Of a cache something goes; what has expired first, as far as that is found soon.
-        let crowded = !segment::has_room_for(arena, wanted.lines);
+        let crowded = !space::has_room_for(arena, wanted.lines);
         if arena.evicts() && (scarce || crowded) {
             let gain = lap(arena, SWEEP_RECORDS, Lap::Hinted, enough)?;
             if gain.drained > 0 || enough() || evict_step(arena, Budget::ALL)? != Step::Nothing {
@@ -373,7 +374,7 @@ fn give_room(arena: &Arena, wanted: Wanted) -> Result<bool> {
         if gain.expired > 0 || gain.drained > 0 || enough() {
             continue;
         }
-        let used = arena.geometry.segments - segment::free(arena);
+        let used = arena.geometry.segments - space::free(arena);
         // Somebody else has one in hand: it may be the one that comes free.
         if is_any_swept(arena) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
@@ -410,7 +411,7 @@ fn clear_window(arena: &Arena, count: u64) -> Result<bool> {
 /// Empties every segment with something dead in it and gives all free disk space back; gives the
 /// bytes that are no longer in use.
 pub(super) fn compact(arena: &Arena) -> Result<u64> {
-    let before = segment::free(arena);
+    let before = space::free(arena);
     for _ in 0..arena.geometry.segments {
         if lap(arena, u64::MAX, Lap::All, || false)?.drained == 0 {
             break;
@@ -422,7 +423,7 @@ pub(super) fn compact(arena: &Arena) -> Result<u64> {
     for _ in 0..2 * arena.geometry.segments {
         match step(arena, NEED_PARTS, Budget::ALL)? {
             Step::Nothing if !free_drained(arena)? => break,
-            Step::Drained if segment::free(arena) < RESERVE => {
+            Step::Drained if space::free(arena) < RESERVE => {
                 free_drained(arena)?;
             }
             _ => {}
@@ -433,9 +434,9 @@ pub(super) fn compact(arena: &Arena) -> Result<u64> {
             break;
         }
     }
-    segment::recount_free(arena);
+    space::recount_free(arena);
     free::give_all_back(arena);
-    Ok(segment::free(arena).saturating_sub(before) * arena.geometry.segment_bytes)
+    Ok(space::free(arena).saturating_sub(before) * arena.geometry.segment_bytes)
 }
 
 /// Runs the rounds that drained segments wait for; false if there were none.

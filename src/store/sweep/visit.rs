@@ -12,7 +12,8 @@ use crate::lock;
 use crate::log::record::{
     self, ASSUMES, COMPRESSED, ENDED_MS, FOR_EVER, Header, OWNER, RUN, TOMBSTONE,
 };
-use crate::log::segment::{self, ACTIVE, DRAINED, Need, SEALED, SWEEPING};
+use crate::log::segment::{self, ACTIVE, DRAINED, SEALED, SWEEPING};
+use crate::log::space::Need;
 use crate::log::{self, Lane, Walk, Walked};
 use crate::store::life::{self, Life};
 use crate::store::owner;
