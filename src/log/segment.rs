@@ -169,6 +169,15 @@ pub(crate) fn end(arena: &Arena, segment: u64) -> u64 {
     start(arena, segment + 1)
 }
 
+/// Asks the disk for a segment that is read in order next. By its middle: the first page may be in
+/// memory for the sake of the header.
+pub(crate) fn read_ahead(arena: &Arena, segment: u64) {
+    let (from, len) = (start(arena, segment), arena.geometry.segment_bytes);
+    if arena.data.is_cold(from + len / 2) {
+        arena.data.read_ahead(from, len);
+    }
+}
+
 pub(crate) fn state(arena: &Arena, segment: u64) -> State {
     State(arena.meta.load(arena.geometry.segment(segment) + segment::STATE))
 }

@@ -39,6 +39,9 @@ pub(super) fn rebuild(arena: &Arena) -> Result<Recovered> {
     let mut value = Vec::new();
     let mut number = 0;
     while number < arena.geometry.segments {
+        // Its own, if nobody asked yet, and what comes while it is looked at.
+        segment::read_ahead(arena, number);
+        segment::read_ahead(arena, number + 1);
         number += recover_segment(arena, number, &mut found, &mut value)?;
     }
     // A new store has none.

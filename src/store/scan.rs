@@ -41,6 +41,10 @@ pub const SCAN_DONE: u64 = u64::MAX;
 /// How many records are asked for ahead of the one that is read: the memory answers about so many
 /// at a time.
 const AHEAD: usize = 12;
+/// How many of them the disk is asked for at once, where they are not in memory.
+const DISK_AHEAD: usize = 64;
+/// Bytes of the disk that are read at once then: whoever looks at all keys soon wants the neighbours.
+const READ_AROUND: u64 = 128 << 10;
 /// A look at a stripe's slots takes at least this part of the tags, so that a scan looks at each
 /// slot at most so many times.
 const LOOKS_PER_STRIPE: u64 = 16;
@@ -369,14 +373,27 @@ impl Pass<'_> {
         (self.slots[i] & ((1 << PLACE_BITS) - 1)) * 8
     }
 
-    /// Asks for the record behind a slot that is read soon.
+    /// Asks for the record behind a slot that is read soon. Now and then one stands for those that come
+    /// with it: if it is not in memory, the disk is asked for them and their neighbours.
     #[inline]
     fn fetch(&self, i: usize) {
-        if i < self.slots.len() {
-            let slot = Slot(self.arena.index.load(self.place(i)));
-            let bytes = if self.scan.values { slot.fetch_bytes() } else { HEAD_BYTES };
-            self.arena.data.prefetch(slot.offset(), bytes);
+        if i >= self.slots.len() {
+            return;
         }
+        let (data, slot) = (&self.arena.data, self.slot(i));
+        data.prefetch(
+            slot.offset(),
+            if self.scan.values { slot.fetch_bytes() } else { HEAD_BYTES },
+        );
+        if i.is_multiple_of(DISK_AHEAD) && data.is_cold(slot.offset()) {
+            let soon = (i..self.slots.len()).take(DISK_AHEAD).map(|i| self.slot(i).offset());
+            soon.filter(|at| data.is_cold(*at))
+                .for_each(|at| data.read_ahead(at / READ_AROUND * READ_AROUND, READ_AROUND));
+        }
+    }
+
+    fn slot(&self, i: usize) -> Slot {
+        Slot(self.arena.index.load(self.place(i)))
     }
 
     /// Gives the keys with the hash bits `top` from the cursor on, in the order of their hashes.

@@ -29,6 +29,19 @@ fn page_bytes() -> u64 {
     (unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).max(4096) as u64
 }
 
+/// Asks the kernel to keep in single pages what is read of a file. What it reads ahead of somebody who
+/// reads in order it keeps in pieces of up to 2 MiB, where the filesystem can (XFS since Linux 5.18,
+/// ext4 since 6.16), and a store through a mapping to one byte of a piece makes it write all of it.
+pub(crate) fn keep_in_pages(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
+}
+
+/// Takes what is on the disk of a file, and mapped by nobody, out of memory: who reads it next reads
+/// the disk.
+pub(crate) fn forget(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+}
+
 enum Memory {
     Shared(memmap2::MmapRaw),
     /// Private words: for tests of the rooms above that need no file, also under Miri.
@@ -53,6 +66,9 @@ impl Map {
         // Core dumps of a host process must not carry its users' sessions.
         #[cfg(target_os = "linux")]
         let _ = raw.advise(memmap2::Advice::DontDump);
+        // And for what a fault reads, see `keep_in_pages`.
+        let _ = raw.advise(memmap2::Advice::Random);
+        keep_in_pages(&file);
         let map =
             Map { memory: Memory::Shared(raw), file: Some(file), usable: AtomicUsize::new(0) };
         map.refresh().map_err(|e| Error::io(format!("looking at {name}"), e))?;
@@ -355,6 +371,32 @@ impl Map {
         }
         let share = found as f64 / asked.max(1) as f64;
         Ok((share * self.usable() as f64) as u64)
+    }
+
+    /// Is this place of the file not in memory, so that whoever touches it waits for the disk?
+    pub(crate) fn is_cold(&self, at: u64) -> bool {
+        if self.file.is_none() || at >= self.usable() {
+            return false;
+        }
+        let (page, mut state) = (page_bytes(), 1u8);
+        // SAFETY: the page lies within our own mapping; there is a byte for it.
+        let done = unsafe {
+            libc::mincore(
+                self.base().wrapping_add((at / page * page) as usize).cast(),
+                1,
+                &mut state,
+            )
+        };
+        done == 0 && state & 1 == 0
+    }
+
+    /// Asks the disk for bytes that are read soon, all at once: by faults they come one page after the
+    /// other. Takes some microseconds, also for what is in memory.
+    pub(crate) fn read_ahead(&self, at: u64, len: u64) {
+        let end = at.saturating_add(len).min(self.usable());
+        if let (Some(file), Some(len)) = (&self.file, NonZeroU64::new(end.saturating_sub(at))) {
+            let _ = rustix::fs::fadvise(file, at, Some(len), Advice::WillNeed);
+        }
     }
 
     /// Takes pages out of this process's memory and, if no other process has them mapped and they

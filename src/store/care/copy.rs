@@ -16,7 +16,7 @@ use crate::log::{Image, Source};
 use crate::store::superblock::Superblock;
 use crate::sys::dir::Dir;
 use crate::sys::disk::RealDisk;
-use crate::sys::fault;
+use crate::sys::{fault, map};
 
 const MANIFEST: &str = "backup";
 const MAGIC: [u8; 8] = *b"HFbackup";
@@ -240,7 +240,7 @@ pub(super) fn compare(
         return Err(Error::Damaged(format!("{} is missing", path.display())));
     };
     // Not what the cache remembers of it, as far as the system lets us.
-    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    map::forget(&file);
     let source = Source {
         file: &file,
         segment_bytes: manifest.segment_bytes,
@@ -302,6 +302,8 @@ pub(super) fn restore(from: &Path, to: &Path, progress: &mut Progress) -> Result
     let len = manifest.sums.len() as u64 * manifest.segment_bytes;
     data.set_len(len).map_err(|e| destination.failed("writing", e))?;
     data.sync_all().map_err(|e| destination.failed("syncing", e))?;
+    // What was written is in memory in larger pieces than a store wants, see `map::keep_in_pages`.
+    map::forget(&data);
     destination.keep(&superblock)?;
     let Manifest { version, taken_ms, .. } = manifest;
     Ok(Restored { complete: true, bytes, version, taken_ms })

@@ -227,6 +227,7 @@ impl<'a> Visit<'a> {
             }
             return Ok(std::mem::take(&mut self.outcome));
         };
+        segment::read_ahead(arena, number);
         let mut walk = Walk::new(arena, number, &header, arena.data.usable());
         if self.task.empties() {
             walk.skip_to(segment::swept_to(arena, number));
