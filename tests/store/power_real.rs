@@ -199,7 +199,7 @@ fn play(kind: &str, cuts: u64, limit: Duration, rng: &mut Rng) -> Option<u64> {
             .collect();
         let looks = watch(said, &before, rng);
         // What is acknowledged from here on counts for nothing: a sync of a large value that is under way
-        // while the filesystem shuts down can end well with nothing written (five times in some six
+        // while the filesystem shuts down can end well with nothing written (five times in some eight
         // thousand cuts, ext4 and xfs of Linux 6.18). A machine without power tells nobody so.
         let told = said.all_done();
         let cut = Instant::now();
