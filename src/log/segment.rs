@@ -270,12 +270,12 @@ pub(crate) fn set_swept_to(arena: &Arena, segment: u64, at: u64) {
 }
 
 /// Where a record lies, an offset in `data`, and how many lines it has.
-pub(crate) type Extent = (u64, u64);
+pub(crate) type Span = (u64, u64);
 
 /// Live lines come and go; a hint that each sweep makes exact again.
-pub(crate) fn account(arena: &Arena, comes: Option<Extent>, goes: Option<Extent>) {
+pub(crate) fn account(arena: &Arena, comes: Option<Span>, goes: Option<Span>) {
     let mut change = 0u64;
-    let mut add = |(at, amount): Extent| {
+    let mut add = |(at, amount): Span| {
         let segment = of(arena, at);
         if segment < arena.geometry.segments {
             arena.meta.add(arena.geometry.segment(segment) + segment::LIVE, amount);

@@ -1,12 +1,12 @@
 //! Several keys in one call: reads that wait for memory together, writes that wait for the disk
 //! together. Each key is a step of its own; nothing makes a group of them one.
 
+use super::stripe::Stripe;
 use super::write::Write;
 use super::{Item, Store, Stored, ops};
 use crate::arena::Arena;
 use crate::error::{Error, Result, collect};
-use crate::index::{Table, stripe_of};
-use crate::limits::{HEAD_BYTES, READ_AHEAD};
+use crate::limits::READ_AHEAD;
 
 /// One write of several, see [`Store::set_many`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,16 +141,9 @@ fn fetch<'a>(arena: &Arena, keys: impl ExactSizeIterator<Item = Soon<'a>>) {
     let (mut hashes, count) = ([(0, false); READ_AHEAD], keys.len());
     for (hash, soon) in hashes.iter_mut().zip(keys) {
         *hash = (arena.hash.first(soon.key), soon.value);
-        if let Some(table) = Table::of(arena, stripe_of(hash.0)) {
-            table.prefetch(&arena.index, hash.0);
-        }
+        Stripe::prefetch(arena, hash.0);
     }
     for (hash, value) in &hashes[..count.min(READ_AHEAD)] {
-        let Some(table) = Table::of(arena, stripe_of(*hash)) else { continue };
-        table.candidates(&arena.index, *hash, |_, slot| {
-            let bytes = if *value { slot.fetch_bytes() } else { HEAD_BYTES };
-            arena.data.prefetch(slot.offset(), bytes);
-            Some(())
-        });
+        Stripe::prefetch_record(arena, *hash, *value);
     }
 }

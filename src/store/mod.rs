@@ -360,7 +360,7 @@ impl Store {
         // Whoever locks a key reads its value next, and that is two waits for memory away.
         Stripe::prefetch(arena, key.hash);
         let acquired = lock::acquire(arena, &key, cookie, wait);
-        Stripe::prefetch_value(arena, key.hash);
+        Stripe::prefetch_record(arena, key.hash, true);
         acquired
     }
 

@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits::{LINE, OWNER_TRIES, ROOM_TRIES};
 use crate::lock::{self, Held};
-use crate::log::Run;
 use crate::log::record::{self, Header};
+use crate::log::{Lane, Run};
 use crate::sys::map::Scratch;
 
 /// Refused before anything is done; the store's limit is for values as their writers know them.
@@ -155,9 +155,10 @@ fn put_once(
         return Ok(Once::Stored(Stored::Lost));
     };
     let now = arena.now_ms();
+    // All at once: one wait after the other takes longer.
+    Stripe::prefetch_record(arena, key.hash, false);
     if run.is_none() {
-        let lines = record::lines(key.bytes.len(), packed.bytes().len() as u64);
-        stripe.prefetch_records(key.hash, lines);
+        Lane::prefetch(arena, record::lines(key.bytes.len(), packed.bytes().len() as u64));
     }
     let mut scratch = Scratch::new();
     let found = stripe.find_with(key, &mut scratch);

@@ -125,12 +125,13 @@ impl<'a> Stripe<'a> {
         }
     }
 
-    /// Asks for a value, once that is there.
+    /// Asks for the record that the index has for it, once that is there: all of it if its value is
+    /// wanted too.
     #[inline(always)]
-    pub(super) fn prefetch_value(arena: &Arena, hash: u64) {
+    pub(super) fn prefetch_record(arena: &Arena, hash: u64, value: bool) {
         let Some(table) = Table::of(arena, index::stripe_of(hash)) else { return };
         table.candidates(&arena.index, hash, |_, slot| {
-            arena.data.prefetch(slot.offset(), slot.fetch_bytes());
+            arena.data.prefetch(slot.offset(), if value { slot.fetch_bytes() } else { HEAD_BYTES });
             Some(())
         });
     }
@@ -244,18 +245,6 @@ impl<'a> Stripe<'a> {
         self.table().candidates(&self.arena.index, hash, |at, slot| {
             (slot.offset() == offset).then_some((at, slot))
         })
-    }
-
-    /// Asks for the memory that a search for this hash goes on to, and then a write of so many lines:
-    /// all at once, as one after the other takes longer.
-    #[inline(always)]
-    pub(super) fn prefetch_records(&self, hash: u64, lines: u64) {
-        let arena = self.arena;
-        self.table().candidates(&arena.index, hash, |_, slot| {
-            arena.data.prefetch(slot.offset(), HEAD_BYTES);
-            Some(())
-        });
-        Lane::prefetch(arena, lines);
     }
 
     /// A slot for a new key, in a larger table if need be.

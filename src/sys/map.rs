@@ -32,7 +32,7 @@ fn page_bytes() -> u64 {
 /// Asks the kernel to keep in single pages what is read of a file. What it reads ahead of somebody who
 /// reads in order it keeps in pieces of up to 2 MiB, where the filesystem can (XFS since Linux 5.18,
 /// ext4 since 6.16), and a store through a mapping to one byte of a piece makes it write all of it.
-pub(crate) fn keep_in_pages(file: &File) {
+fn keep_in_pages(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
 }
 

@@ -168,19 +168,11 @@ def nutcracker(server: Server) -> str:
             process = subprocess.Popen([proxy, "-c", str(config), "-a", "127.0.0.1", "-s", str(stats)], stdin=subprocess.DEVNULL,
                                        stdout=out, stderr=out)
         try:
-            processes.wait_until(lambda: _listens(port), 10, "nutcracker listens")
+            processes.wait_until(lambda: processes.listens(port), 10, "nutcracker listens")
             return _through(port)
         finally:
             process.terminate()
             process.wait(timeout=10)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _through(port: int) -> str:

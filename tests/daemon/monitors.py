@@ -180,7 +180,7 @@ def exporter(kind: str) -> str:
             process = subprocess.Popen([program, f"--memcached.address=127.0.0.1:{server.port}", f"--web.listen-address=127.0.0.1:{port}"],
                                        stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         try:
-            processes.wait_until(lambda: _listens(port), 10, "the exporter listens")
+            processes.wait_until(lambda: processes.listens(port), 10, "the exporter listens")
             found = judge(page(f"http://127.0.0.1:{port}/metrics"))
         finally:
             process.terminate()
@@ -188,14 +188,6 @@ def exporter(kind: str) -> str:
         said = log.read_text(errors="replace")
         assert not re.search(r"level=(error|warn)", said, re.I), f"the exporter complains:\n{said[-1000:]}"
         return found
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 COLLECTD = """Interval 1

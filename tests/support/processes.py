@@ -116,6 +116,15 @@ def free_port(preferred: Iterable[int] = ()) -> int:
     raise OSError("no free port on 127.0.0.1")
 
 
+def listens(port: int) -> bool:
+    """Does somebody listen on this port of 127.0.0.1?"""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 def tail(path: Path, lines: int = 15) -> str:
     """The last lines of a log, or a word on why there are none."""
     try:
